@@ -1,0 +1,1 @@
+"""How a step reaches a database, an HTTP API or a directory."""

@@ -1,0 +1,159 @@
+"""What connectors.toml says about an outside system, before any `${...}` in it is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, TypeAdapter, model_validator
+
+Token = Annotated[str, Field(pattern=r"\$\{")]
+ParamType = Literal["string", "int", "float", "bool", "date", "datetime", "decimal", "json", "uuid"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class QueryParam(_Part):
+    """A declared parameter of a named query."""
+
+    type: ParamType = Field("string", description="What the value is; PostgreSQL itself parses text given for it.")
+    required: bool = Field(default=False, description="Whether a call without it is refused.")
+    default: Any = Field(None, description="The value of a call that leaves it out.")
+    description: str = Field("", description="Words for people.")
+
+
+class NamedQuery(_Part):
+    """SQL kept with its connector; steps refer to it as `name` or `name:write`."""
+
+    operation: Literal["read", "write"] = Field("read", description="`write` lets it change data; steps then say `name:write`.")
+    sql: str = Field(description="One statement with `:name` parameters.")
+    description: str = Field("", description="Words for people.")
+    params: dict[str, QueryParam] = Field(default_factory=dict, description="Declared parameters by name.")
+
+
+class BearerAuth(_Part):
+    """`Authorization: Bearer <token>`."""
+
+    type: Literal["bearer"]
+    token: str = Field(repr=False, description="The token.")
+
+
+class BasicAuth(_Part):
+    """HTTP basic authentication (RFC 7617)."""
+
+    type: Literal["basic"]
+    username: str = Field(description="The user.")
+    password: str = Field(repr=False, description="The password.")
+
+
+class ApiKeyAuth(_Part):
+    """A key in a header or in the query string."""
+
+    type: Literal["api_key"]
+    key: str = Field(repr=False, description="The key itself.")
+    name: str = Field("X-API-Key", description="The header or query parameter that carries it.")
+    place: Literal["header", "query"] = Field("header", alias="in", description="Where it goes.")
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class OAuth2Auth(_Part):
+    """OAuth2 client credentials (RFC 6749 section 4.4)."""
+
+    type: Literal["oauth2"]
+    token_url: str = Field(description="Where tokens are issued.")
+    client_id: str = Field(description="The client.")
+    client_secret: str = Field(repr=False, description="Its secret.")
+    scope: str | None = Field(None, description="Scopes, separated by spaces.")
+
+
+class AwsSigV4Auth(_Part):
+    """AWS Signature Version 4."""
+
+    type: Literal["aws_sigv4"]
+    access_key: str = Field(description="The access key id.")
+    secret_key: str = Field(repr=False, description="The secret access key.")
+    region: str = Field(description="The region, as `eu-west-3`.")
+    service: str = Field(description="The service, as `s3`.")
+    session_token: str | None = Field(None, repr=False, description="A temporary credential's token.")
+
+
+Auth = Annotated[BearerAuth | BasicAuth | ApiKeyAuth | OAuth2Auth | AwsSigV4Auth, Discriminator("type")]
+
+
+class ConnectorSpec(_Part):
+    """What all kinds share; the kinds below add their own fields."""
+
+    kind: Literal["sql", "http", "ldap"] = Field(description="What sort of system it is.")
+    description: str = Field("", description="Words for people.")
+    queries: dict[str, NamedQuery] = Field(default_factory=dict, description="Named queries (SQL connectors only).")
+
+    def rendered(self, render: Callable[[Any], Any]) -> ConnectorSpec:
+        """The same connector with every `${...}` replaced, SQL of named queries left alone."""
+        raw = self.model_dump(by_alias=True, exclude_unset=True, exclude={"queries"})
+        kept = {"queries": self.queries} if self.queries else {}
+        return type(self).model_validate({**{key: render(value) for key, value in raw.items()}, **kept})
+
+
+class SqlConnectorSpec(ConnectorSpec):
+    """A database, by URL or by parts."""
+
+    kind: Literal["sql"] = "sql"
+    url: str | None = Field(None, repr=False, description="postgresql://user:password@host:port/database")
+    driver: str | None = Field(None, description="Instead of a URL: postgresql, mysql, sqlite, oracle or mssql.")
+    host: str | None = Field(None, description="Host name or address.")
+    port: int | Token | None = Field(None, description="Port; each driver has its own default.")
+    database: str | None = Field(None, description="Database name.")
+    user: str | None = Field(None, description="Role to connect as.")
+    password: str | None = Field(None, repr=False, description="Its password; any character, nothing to escape.")
+    ssl_mode: str | None = Field(None, description="disable, allow, prefer, require, verify-ca or verify-full.")
+    pool_size: Annotated[int, Field(ge=1, le=100)] | Token = Field(
+        5, description="At most so many connections per worker at once."
+    )
+    trim_strings: bool = Field(default=False, description="As a source: strip trailing blanks of text.")
+    coalesce_nulls: bool = Field(default=False, description="As a target: write a blank or 0 instead of NULL.")
+
+    @model_validator(mode="after")
+    def _url_or_parts(self) -> SqlConnectorSpec:
+        parts = [name for name in ("driver", "host", "port", "database", "user", "password") if getattr(self, name)]
+        if self.url and parts:
+            raise ValueError(f"give `url` or its parts, not both (also given: {', '.join(parts)})")
+        if not self.url and not self.driver:
+            raise ValueError("give `url`, or `driver` with `host`, `database`, `user` and `password`")
+        return self
+
+
+class HttpConnectorSpec(ConnectorSpec):
+    """An HTTP API: where it is, and what every request carries."""
+
+    kind: Literal["http"] = "http"
+    url: str = Field(repr=False, description="The base URL; steps then give relative ones.")
+    headers: dict[str, str] = Field(default_factory=dict, repr=False, description="Sent with every request.")
+    auth: Auth | None = Field(None, repr=False, description="bearer, basic, api_key, oauth2 or aws_sigv4.")
+
+
+class LdapConnectorSpec(ConnectorSpec):
+    """A directory."""
+
+    kind: Literal["ldap"] = "ldap"
+    url: str = Field(description="ldap://host or ldaps://host")
+    bind_dn: str | None = Field(None, description="Who binds; absent: anonymous.")
+    bind_password: str | None = Field(None, repr=False, description="Its password.")
+    ca_file: str | None = Field(None, description="Certificates to trust, PEM, relative to the project folder.")
+    start_tls: bool = Field(default=False, description="Encrypt an ldap:// connection before binding.")
+
+
+AnyConnector = Annotated[SqlConnectorSpec | HttpConnectorSpec | LdapConnectorSpec, Discriminator("kind")]
+_adapter: TypeAdapter[SqlConnectorSpec | HttpConnectorSpec | LdapConnectorSpec] = TypeAdapter(AnyConnector)
+
+
+def parse(raw: Mapping[str, Any]) -> SqlConnectorSpec | HttpConnectorSpec | LdapConnectorSpec:
+    """One table of connectors.toml; pydantic's ValidationError lists what is wrong with it."""
+    return _adapter.validate_python(raw)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of one connector, for editors."""
+    return _adapter.json_schema(by_alias=True)

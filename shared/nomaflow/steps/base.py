@@ -1,0 +1,185 @@
+"""What every step type is: a frozen model of its settings, and a deed that answers with a small JSON output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Literal, Protocol
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from nomaflow.connectors.http import HttpSettings
+from nomaflow.connectors.sql import SqlConnector
+
+Interrupt = Literal["retry", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step did.
+
+    `output` is small JSON for later steps and for history, `summary` the words of the
+    timeline (`status=200 · body=30 items`), `rows_affected` what the run's total adds up
+    (None: this step does not count rows).
+    """
+
+    output: dict[str, Any] = field(default_factory=dict)
+    summary: str = ""
+    rows_affected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierStep:
+    """A step of the same run that has ended; `output` is whole, not history's preview."""
+
+    name: str
+    status: str
+    output: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PythonCall:
+    """A function of the project's plugins to call in a child process.
+
+    `kwargs` are the step's own: one the function does not take is an error, while the job's
+    other parameters are dropped when it does not take them. `env` lists the names of `.env`
+    the child may read from `os.environ`. `memory_mb` and `cpu_seconds` bound the child (0: no
+    bound on CPU time).
+    """
+
+    callable: str
+    kwargs: Mapping[str, Any]
+    env: tuple[str, ...]
+    memory_mb: int
+    cpu_seconds: int
+
+
+class StepLog(Protocol):
+    """Lines of the run's log; fields are kept beside the message."""
+
+    def debug(self, message: str, **fields: Any) -> None: ...
+
+    def info(self, message: str, **fields: Any) -> None: ...
+
+    def warning(self, message: str, **fields: Any) -> None: ...
+
+    def error(self, message: str, **fields: Any) -> None: ...
+
+
+class StepRunContext(Protocol):
+    """What a running step may know and reach.
+
+    `params` are the merged and rendered parameters of this step. With `dry_run` a step
+    changes nothing and says what it would do.
+    """
+
+    @property
+    def run_id(self) -> UUID: ...
+
+    @property
+    def job(self) -> str: ...
+
+    @property
+    def step(self) -> str: ...
+
+    @property
+    def attempt(self) -> int: ...
+
+    @property
+    def dry_run(self) -> bool: ...
+
+    @property
+    def triggered_by(self) -> str: ...
+
+    @property
+    def scheduled_for(self) -> datetime | None: ...
+
+    @property
+    def params(self) -> Mapping[str, Any]: ...
+
+    @property
+    def outputs(self) -> Mapping[str, EarlierStep]: ...
+
+    @property
+    def log(self) -> StepLog: ...
+
+    @property
+    def log_level(self) -> str: ...
+
+    def progress(
+        self,
+        done: int,
+        total: int | None = None,
+        unit: str = "rows",
+        message: str | None = None,
+        **batch: Any,
+    ) -> None:
+        """Tell listeners how far the step has come."""
+
+    async def sql(self, name: str) -> SqlConnector:
+        """Open the SQL connector `name` for this step; the context closes it after the step.
+
+        StepError when it is unknown or not SQL.
+        """
+
+    def http(self, name: str | None) -> HttpSettings:
+        """The settings of the HTTP connector `name`, or the plain ones of a step without connector.
+
+        StepError when it is unknown or not HTTP.
+        """
+
+    async def call_python(self, call: PythonCall) -> Any:
+        """Run a function of the plugins in a child process and answer its return value."""
+
+    def is_cancelled(self) -> bool: ...
+
+    def backend_pid(self, connector: str, pid: int) -> None:
+        """Record a server process working for this step, so that an abort can cancel it."""
+
+
+class Step(BaseModel):
+    """A step type: subclass it, declare the settings as fields, write `run`.
+
+    Settings a person writes are checked when the job is declared, with `${...}` still in them
+    (`nomaflow.steps.registry.problems`), and again after substitution, just before `run`.
+    `verbatim` names the settings substitutions never touch, by path: SQL text takes bound
+    parameters instead.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    type_name: ClassVar[str]
+    title: ClassVar[str]
+    verbatim: ClassVar[tuple[tuple[str, ...], ...]] = ()
+
+    @classmethod
+    def prepare(cls, config: Mapping[str, Any], render: Callable[[Any], Any]) -> Step:
+        """Build the step from its raw `config`, every value but the verbatim ones rendered."""
+        return cls.model_validate(_rendered(config, render, cls.verbatim))
+
+    async def run(self, ctx: StepRunContext) -> StepResult:
+        """Do the deed; StepError when it cannot be done."""
+        raise NotImplementedError
+
+    def interrupt_default(self) -> Interrupt:
+        """What happens when a worker dies in the middle, unless the job says: repeat or fail."""
+        return "fail"
+
+
+def _rendered(
+    config: Mapping[str, Any],
+    render: Callable[[Any], Any],
+    verbatim: tuple[tuple[str, ...], ...],
+) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in config.items():
+        below = tuple(path[1:] for path in verbatim if path[0] == key)
+        if () in below:
+            out[key] = value
+        elif below and isinstance(value, Mapping):
+            out[key] = _rendered(value, render, below)
+        else:
+            out[key] = render(value)
+    return out

@@ -1,0 +1,1 @@
+"""How a copy between two tables is planned, streamed and made visible."""

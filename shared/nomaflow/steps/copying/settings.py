@@ -1,0 +1,79 @@
+"""The two ends of a copy as a job writes them, and what this version does not offer yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+UNAVAILABLE: dict[str, tuple[Any, ...]] = {
+    "transform": (None,),
+    "streams": ("auto", 1),
+    "type_coercion": ("none",),
+    "decimal_mode": ("preserve",),
+    "strip_both_columns": ([], ()),
+}
+"""Settings that load with these values only."""
+
+
+class _End(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    connector: str = Field("default", min_length=1, description="The SQL connector.")
+    schema_name: str | None = Field(None, alias="schema", description="The schema; absent: the connection's search path.")
+
+    @field_validator("schema_name")
+    @classmethod
+    def _schema(cls, value: str | None) -> str | None:
+        return value if value is None else identifier(value)
+
+
+class Source(_End):
+    """Where rows come from: a table, or a query."""
+
+    table: str | None = Field(None, description="The table or view to read.")
+    query: str | None = Field(None, description="Instead of a table: a SELECT with `:name` parameters.")
+    params: dict[str, Any] = Field(default_factory=dict, description="Values of the `:name` parameters of query and where.")
+    where: str | None = Field(None, description="A condition on the table's rows, with `:name` parameters.")
+
+    @field_validator("table")
+    @classmethod
+    def _table(cls, value: str | None) -> str | None:
+        return value if value is None else identifier(value)
+
+    @model_validator(mode="after")
+    def _one(self) -> Source:
+        if (self.table is None) == (self.query is None):
+            raise ValueError("give either `table` or `query`")
+        if self.query is not None and (self.schema_name or self.where):
+            raise ValueError("`schema` and `where` belong to a `table`; write them into the `query`")
+        return self
+
+
+class Target(_End):
+    """Where rows go."""
+
+    table: str = Field(description="The table to fill; overwrite creates it when it does not exist.")
+
+    @field_validator("table")
+    @classmethod
+    def _table(cls, value: str) -> str:
+        return identifier(value)
+
+
+def identifier(value: str) -> str:
+    """A name PostgreSQL keeps whole (at most 63 bytes, no NUL); ValueError otherwise, nothing is ever folded or cut."""
+    if not value:
+        raise ValueError("a name cannot be empty")
+    if "\x00" in value:
+        raise ValueError("a name cannot hold a NUL character")
+    if len(value.encode()) > 63:
+        raise ValueError(f"the name {value!r:.80} has {len(value.encode())} bytes; PostgreSQL keeps at most 63")
+    return value
+
+
+def offered(name: str, value: Any) -> Any:
+    """The value of a setting; ValueError when this version does not offer it."""
+    if value in UNAVAILABLE[name] or (isinstance(value, str) and "${" in value):
+        return value
+    raise ValueError(f"`{name} = {value!r}` is not available in this version")

@@ -1,0 +1,144 @@
+"""Which step types there are: ours, listed here, and those of installed packages (entry points `nomaflow.steps`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from pydantic import ValidationError
+
+from nomaflow.errors import Code, NomaflowError
+from nomaflow.steps.base import Step
+from nomaflow.steps.http import HttpStep
+from nomaflow.steps.python import PythonStep
+from nomaflow.steps.sql_copy import SqlCopy
+from nomaflow.steps.sql_query import SqlQuery
+
+OURS: tuple[type[Step], ...] = (SqlQuery, SqlCopy, HttpStep, PythonStep)
+GROUP = "nomaflow.steps"
+
+Problem = tuple[tuple[str, ...], str]
+
+
+def step_type(name: str) -> type[Step]:
+    """The class of the step type `name`; NomaflowError NOT_FOUND with the known names."""
+    found = all_types().get(name)
+    if found is not None:
+        return found
+    why = _installed()[1].get(name)
+    if why is not None:
+        raise NomaflowError(Code.NOT_FOUND, f"the step type {name!r} could not be loaded: {why}", ("type",))
+    known = ", ".join(sorted(all_types()))
+    raise NomaflowError(Code.NOT_FOUND, f"there is no step type {name!r}; known types: {known}", ("type",))
+
+
+def all_types() -> Mapping[str, type[Step]]:
+    """Every step type by name; ours win over a package that takes one of our names."""
+    return {**_installed()[0], **{step.type_name: step for step in OURS}}
+
+
+def broken() -> Mapping[str, str]:
+    """Entry points that could not be loaded, with the reason."""
+    return _installed()[1]
+
+
+def problems(name: str, config: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with a step's raw settings, each with its path and a sentence.
+
+    A value that still holds `${...}` is only checked once it is rendered.
+    """
+    step = step_type(name)
+    found: list[Problem] = [
+        (path, "substitutions are not allowed in SQL text; bind the value with `params`")
+        for path in step.verbatim
+        if _holds_token(_at(config, path))
+    ]
+    try:
+        step.model_validate(config)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            path = tuple(str(part) for part in problem["loc"])
+            value = problem["input"]
+            if problem["type"] == "extra_forbidden" or not (isinstance(value, str) and _holds_token(value)):
+                found.append((path, sentence(dict(problem))))
+    return found
+
+
+def sentence(problem: Mapping[str, Any]) -> str:
+    """One problem of pydantic's in our words."""
+    match problem["type"]:
+        case "missing":
+            return "this field is required"
+        case "extra_forbidden":
+            return "there is no such field"
+        case "value_error" | "assertion_error":
+            return str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        case _:
+            return f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, got {problem['input']!r:.80}"
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """JSON Schema of the type's own settings; numbers, booleans and choices also take a `${...}` text."""
+    schema: dict[str, Any] = _with_tokens(step_type(name).model_json_schema(by_alias=True))
+    return schema
+
+
+def _with_tokens(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_with_tokens(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {key: _with_tokens(value) if key != "default" else value for key, value in schema.items()}
+    properties = schema.get("properties")
+    if isinstance(properties, dict):
+        out["properties"] = {name: _or_token(_with_tokens(value)) for name, value in properties.items()}
+    return out
+
+
+def _or_token(value: dict[str, Any]) -> dict[str, Any]:
+    if value.get("type") in {"integer", "number", "boolean"} or "enum" in value:
+        kept: dict[str, Any] = {key: value[key] for key in ("title", "description", "default") if key in value}
+        bare = {key: part for key, part in value.items() if key not in kept}
+        return {**kept, "anyOf": [bare, {"type": "string", "pattern": r"\$\{"}]}
+    return value
+
+
+def _at(config: Any, path: tuple[str, ...]) -> Any:
+    for part in path:
+        config = config.get(part) if isinstance(config, Mapping) else None
+    return config
+
+
+def _holds_token(value: Any) -> bool:
+    match value:
+        case str():
+            return "${" in value.replace("$${", "")
+        case Mapping():
+            return any(_holds_token(part) for part in value.values())
+        case list() | tuple():
+            return any(_holds_token(part) for part in value)
+        case _:
+            return False
+
+
+@cache
+def _installed() -> tuple[dict[str, type[Step]], dict[str, str]]:
+    types: dict[str, type[Step]] = {}
+    failed: dict[str, str] = {}
+    for entry in entry_points(group=GROUP):
+        try:
+            types[entry.name] = _load(entry)
+        except Exception as error:  # noqa: BLE001  somebody else's package must not stop ours
+            failed[entry.name] = f"{type(error).__name__}: {error}"
+    return types, failed
+
+
+def _load(entry: EntryPoint) -> type[Step]:
+    loaded = entry.load()
+    if not (isinstance(loaded, type) and issubclass(loaded, Step)):
+        raise TypeError(f"{entry.value} is not a subclass of nomaflow.steps.base.Step")
+    if loaded.type_name != entry.name:
+        raise TypeError(f"{entry.value} calls itself {loaded.type_name!r}, its entry point {entry.name!r}")
+    return loaded
