@@ -1,0 +1,79 @@
+"""The operating system user the embedded servers run as, and the folders it alone may read."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from nomaflow.errors import Code, NomaflowError
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user without rights who stands in for root; the kernel numbers and the name."""
+
+    name: str
+    uid: int
+    gid: int
+
+    def can_enter(self, path: Path) -> bool:
+        """Ask the kernel, as that user: modes, ACLs and mounts all have their say."""
+        tested = subprocess.run(
+            ["/bin/sh", "-c", 'test -x "$0"', str(path)],
+            cwd="/",
+            user=self.uid,
+            group=self.gid,
+            extra_groups=[],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        return tested.returncode == 0
+
+
+def choose() -> Account | None:
+    """Name who runs the servers: None is ourselves; as root it is `nobody`."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam("nobody")
+    except KeyError:
+        raise NomaflowError(
+            Code.UNAVAILABLE,
+            "PostgreSQL refuses to run as root and this system has no user 'nobody' to run it as. "
+            "Start as an ordinary user, or give NOMAFLOW_DATABASE_URL and NOMAFLOW_REDIS_URL.",
+        ) from None
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def make_private(folder: Path, account: Account | None) -> None:
+    """Make `folder` for that account alone (0700), or refuse one that somebody else made."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    expected = account.uid if account else os.geteuid()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {expected, os.geteuid()}:
+        raise NomaflowError(
+            Code.INVALID,
+            f"{folder} belongs to {owner(folder)}, not to {name_of(expected)}. "
+            "Start as that user, or choose another --home.",
+        )
+    if account and found.st_uid != account.uid:
+        os.chown(folder, account.uid, account.gid)
+    folder.chmod(0o700)
+
+
+def owner(path: Path) -> str:
+    """Name the owner of a file, by number when the system does not know it."""
+    return name_of(path.lstat().st_uid)
+
+
+def name_of(uid: int) -> str:
+    """Name a user, by number when the system does not know it."""
+    try:
+        return repr(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return f"user {uid}"
