@@ -1,8 +1,9 @@
 """Real PostgreSQL 18 and Valkey 9 from their wheels, for `nomaflow up` and for tests.
 
-Both listen on Unix sockets only. PostgreSQL asks the kernel who is calling (peer) and lets in
-the operating system user who started it, under any role; Valkey sits in a folder of mode 0700.
-As root the servers run as `nobody`, because PostgreSQL refuses to run as root.
+Both listen on Unix sockets only. PostgreSQL lets in its owner by the kernel's word (peer: the
+user who started it) and every other role, the jobs' one first, by password; Valkey's socket
+opens to its own user and to root. As root the servers run as `nobody`, because PostgreSQL
+refuses to run as root.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import hashlib
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -20,7 +22,7 @@ from urllib.parse import quote
 
 import asyncpg
 
-from nomaflow import server_account, server_process, server_programs
+from nomaflow import private_files, server_account, server_process, server_programs
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.server_account import Account
 from nomaflow.server_process import Server
@@ -63,8 +65,10 @@ class EmbeddedServers:
         self._durable = durable
         self._run = _socket_folder(self.home)
         self._servers: list[Server] = []
+        # Peer does not ask for it; the password of the jobs' role is derived from it.
+        password = self._password()
         host = quote(str(self._run))
-        self.database_url = f"postgresql://{OWNER}@/{DATABASE}?host={host}&port=5432"
+        self.database_url = f"postgresql://{OWNER}:{password}@/{DATABASE}?host={host}&port=5432"
         self.redis_url = f"unix://{quote(str(self._run / 'valkey.sock'))}?db=0"
 
     async def start(self) -> None:
@@ -105,6 +109,13 @@ class EmbeddedServers:
             for server in self._servers:
                 group.create_task(server.keep_running(account, tell))
 
+    def _password(self) -> str:
+        path = self.home / "postgres-password"
+        if not path.exists():
+            self.home.mkdir(parents=True, exist_ok=True)
+            private_files.write(path, secrets.token_hex(32))
+        return path.read_text().strip()
+
     def _make_folders(self, account: Account | None) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         # Another user must be able to pass through, never to look around; parents stay untouched.
@@ -117,8 +128,9 @@ class EmbeddedServers:
                 "example /var/lib/nomaflow.",
             )
         (self.home / "logs").mkdir(mode=0o700, exist_ok=True)
-        for folder in (self.home / "valkey", self._run):
-            server_account.make_private(folder, account)
+        server_account.make_private(self.home / "valkey", account)
+        # A python step's child, who is neither root nor `nobody`, comes through to PostgreSQL.
+        server_account.make_private(self._run, account, mode=0o711 if account else 0o700)
 
     async def _create_cluster(self, initdb: Path, account: Account | None) -> None:
         """Make the cluster under another name first: a killed first start leaves no half of one."""
@@ -144,8 +156,8 @@ class EmbeddedServers:
         """Let in whoever started the servers, by the kernel's word, and not even `nobody` else."""
         caller = pwd.getpwuid(os.geteuid()).pw_name
         rules = {
-            "pg_hba.conf": "local all all peer map=owner\n",
-            "pg_ident.conf": f'owner "{caller}" all\n',
+            "pg_hba.conf": f"local all {OWNER} peer map=owner\nlocal all all scram-sha-256\n",
+            "pg_ident.conf": f'owner "{caller}" {OWNER}\n',
         }
         for name, text in rules.items():
             path = data / name

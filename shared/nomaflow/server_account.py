@@ -50,8 +50,8 @@ def choose() -> Account | None:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
-def make_private(folder: Path, account: Account | None) -> None:
-    """Make `folder` for that account alone (0700), or refuse one that somebody else made."""
+def make_private(folder: Path, account: Account | None, *, mode: int = 0o700) -> None:
+    """Make `folder` for that account alone, or refuse one that somebody else made."""
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     expected = account.uid if account else os.geteuid()
@@ -63,7 +63,7 @@ def make_private(folder: Path, account: Account | None) -> None:
         )
     if account and found.st_uid != account.uid:
         os.chown(folder, account.uid, account.gid)
-    folder.chmod(0o700)
+    folder.chmod(mode)
 
 
 def owner(path: Path) -> str:
