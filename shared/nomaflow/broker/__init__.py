@@ -1,0 +1,1 @@
+"""Redis, the carrier: doorbell, hints and a lock; nothing whose loss matters."""

@@ -1,0 +1,124 @@
+"""The doorbell: tells workers that there is work and listeners that there is news.
+
+Everything here happens after commit, outside the request's way, and may be lost: workers look
+into PostgreSQL once a second anyway, and listeners read what happened from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+import structlog
+from arq.constants import job_key_prefix
+from arq.jobs import serialize_job
+from redis.exceptions import RedisError
+
+from nomaflow.broker.connection import dump
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from arq.connections import ArqRedis
+
+log = structlog.get_logger(__name__)
+
+WORK: Final = "nomaflow:work"
+"""Channel that wakes workers at once; the arq queue behind it is the slower net."""
+NEWS: Final = "nomaflow:news"
+"""Channel of hints `{"run", "seq", "status"?}`: something of that run is now in history."""
+ABORTS: Final = "nomaflow:aborts"
+"""Channel of run ids whose owner should stop them."""
+CATALOG: Final = "nomaflow:catalog"
+"""Channel of job names that were created, edited, switched or deleted."""
+
+WORKER_QUEUE: Final = "nomaflow:workers"
+RING_SECONDS: Final = 0.3
+"""The whole budget of one batch of rings; after it the doorbell is let go."""
+RING_TTL_MS: Final = 60_000
+"""A ring nobody answered is forgotten: the run row waits in PostgreSQL, not here."""
+
+
+class Bell:
+    """Collects rings and sends them in one round trip, in the background."""
+
+    def __init__(self, redis: ArqRedis) -> None:
+        self.redis = redis
+        self.lost = 0
+        self._rings: list[str] = []
+        self._words: list[tuple[str, str]] = []
+        self._pending = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Bell:
+        """Begin to send."""
+        self._task = asyncio.create_task(self._send_for_ever(), name="bell")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Send what is left, then stop."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self._send()
+
+    def ring(self, run_id: UUID) -> None:
+        """Tell the workers that this run waits."""
+        self._rings.append(str(run_id))
+        self._pending.set()
+
+    def news(self, run_id: UUID, seq: int, status: str | None = None) -> None:
+        """Tell listeners that this run's history has grown to `seq`."""
+        word: dict[str, str | int] = {"run": str(run_id), "seq": seq}
+        if status:
+            word["status"] = status
+        self._say(NEWS, json.dumps(word))
+
+    def abort(self, run_id: UUID) -> None:
+        """Tell the owner of this run that someone wants it stopped."""
+        self._say(ABORTS, str(run_id))
+
+    def catalog(self, job: str) -> None:
+        """Tell schedulers and listeners that this job was changed."""
+        self._say(CATALOG, job)
+
+    def _say(self, channel: str, word: str) -> None:
+        self._words.append((channel, word))
+        self._pending.set()
+
+    async def _send_for_ever(self) -> None:
+        while True:
+            await self._pending.wait()
+            await self._send()
+
+    async def _send(self) -> None:
+        self._pending.clear()
+        rings, self._rings = self._rings, []
+        words, self._words = self._words, []
+        if not rings and not words:
+            return
+        try:
+            async with asyncio.timeout(RING_SECONDS):
+                await self._pipeline(rings, words)
+        except (RedisError, OSError, TimeoutError) as error:
+            self.lost += len(rings) + len(words)
+            log.debug("doorbell lost", error=type(error).__name__, lost=self.lost)
+
+    async def _pipeline(self, rings: list[str], words: list[tuple[str, str]]) -> None:
+        now = int(time.time() * 1000)  # arq scores by the host's clock; only a hint, so it may lie
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for run_id in rings:
+                job_id = f"{run_id}:{uuid4().hex[:8]}"  # arq refuses an id it has seen
+                job = serialize_job("ring", (run_id,), {}, None, now, serializer=dump)
+                pipe.psetex(job_key_prefix + job_id, RING_TTL_MS, job)
+                pipe.zadd(WORKER_QUEUE, {job_id: now})
+            if rings:
+                pipe.publish(WORK, "")
+            for channel, word in words:
+                pipe.publish(channel, word)
+            await pipe.execute()

@@ -1,0 +1,110 @@
+"""What went wrong: a code for programs and a sentence for people; anything else is an internal error.
+
+NomaflowError        the caller's mistake or a refusal, with the place in the input
+StepError            a step could not do its deed; the retry policy looks at its category
+Failure              what history keeps of an exception
+"""
+
+from __future__ import annotations
+
+import traceback as tracebacks
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+Category = Literal["error", "timeout", "connection"]
+
+
+class Code(StrEnum):
+    """The machine's word for a refusal; the same words are the API's ErrorCode."""
+
+    INVALID = "INVALID"
+    NOT_FOUND = "NOT_FOUND"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    CONFLICT = "CONFLICT"
+    INVALID_STATE = "INVALID_STATE"
+    BUSY = "BUSY"
+    FORBIDDEN = "FORBIDDEN"
+    LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+    IN_USE = "IN_USE"
+    CYCLE = "CYCLE"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+class NomaflowError(Exception):
+    """A refusal that names its reason and its place."""
+
+    def __init__(self, code: Code, message: str, path: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.path = path
+
+
+class StepError(Exception):
+    """A step's deed failed in a way the step understands.
+
+    `category` is what `retry_on` names; `retryable=False` ends the step whatever its policy
+    says; `retry_after` is the server's own wish in seconds; `output` is kept in history.
+    """
+
+    def __init__(  # noqa: PLR0913  each fact is one the retry policy or history needs
+        self,
+        message: str,
+        *,
+        category: Category = "error",
+        retryable: bool = True,
+        retry_after: float | None = None,
+        output: dict[str, Any] | None = None,
+        http_status: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.category: Category = category
+        self.retryable = retryable
+        self.retry_after = retry_after
+        self.output = output
+        self.http_status = http_status
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception as history keeps it: class name, sentence, traceback (X29)."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+    retryable: bool = True
+    category: Category = "error"
+    retry_after: float | None = None
+    http_status: int | None = None
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Describe `error`; a StepError brings its own facts and needs no traceback."""
+        if isinstance(error, StepError):
+            return cls(
+                type=type(error).__name__,
+                message=error.message,
+                retryable=error.retryable,
+                category=error.category,
+                retry_after=error.retry_after,
+                http_status=error.http_status,
+            )
+        if isinstance(error, NomaflowError):
+            return cls(type=type(error).__name__, message=error.message, retryable=False)
+        category: Category = "error"
+        if isinstance(error, TimeoutError):
+            category = "timeout"
+        elif isinstance(error, ConnectionError):
+            category = "connection"
+        return cls(
+            type=type(error).__name__,
+            message=str(error) or type(error).__name__,
+            traceback="".join(tracebacks.format_exception(error)),
+            category=category,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The object stored in history and shown by the API."""
+        return asdict(self)

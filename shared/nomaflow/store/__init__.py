@@ -1,0 +1,1 @@
+"""PostgreSQL, the truth: tables, migrations, and one module of functions per aggregate."""

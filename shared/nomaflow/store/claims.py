@@ -1,0 +1,208 @@
+"""Claims and leases: which worker owns which run, by the database's clock alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nomaflow.lifecycle import Held, RunStatus, StepState, StepStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from nomaflow.store.database import Connection, Database, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A run that is now this worker's, with what its execution needs."""
+
+    held: Held
+    kind: str
+    job_id: UUID | None
+    job_name: str
+    job_revision: int | None
+    triggered_by: str
+    principal: str
+    schedule_name: str | None
+    scheduled_for: datetime | None
+    queued_at: datetime
+    started_at: datetime
+    elapsed_seconds: float
+    """Since its first start, by the database's clock: what the run's own timeout counts."""
+    params: Mapping[str, Any]
+    overrides: Mapping[str, Any]
+    log_level: str
+    dry_run: bool
+    log_lines: int
+    abort_requested_by: str | None
+    abort_reason: str | None
+    rescued: bool
+    """True when it was taken over from a worker whose lease ran out."""
+    seq: int
+
+    @property
+    def run_id(self) -> UUID:
+        """The run's id."""
+        return self.held.run_id
+
+
+_WAITING = """
+  SELECT id, fence, false AS rescued FROM nomaflow.runs
+  WHERE status = 'queued' AND (not_before IS NULL OR not_before <= now())
+    AND worker_tag = ANY ($4::text[])
+  ORDER BY priority DESC, queued_at LIMIT $2 FOR UPDATE SKIP LOCKED"""
+
+# A lease also counts as held for one full lease after the server's own start: while PostgreSQL
+# was away nobody could renew it, and its owner may be well.
+_EXPIRED = """
+  SELECT id, fence, true AS rescued FROM nomaflow.runs
+  WHERE status = 'running' AND lease_expires_at < clock_timestamp()
+    AND pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => $3)
+    AND worker_tag = ANY ($4::text[])
+  LIMIT $2 FOR UPDATE SKIP LOCKED"""
+
+# `due` locks and so sees the newest row, the rest of the statement sees its snapshot: `seen`
+# leaves out a run that someone claimed and handed back in between.
+_CLAIM = """
+WITH due AS ({due}
+), seen AS (
+  SELECT r.id, r.fence FROM nomaflow.runs r JOIN due ON r.id = due.id
+), opening AS (
+  SELECT DISTINCT ON (s.run_id) s.run_id, s.position
+  FROM nomaflow.step_runs s JOIN due ON s.run_id = due.id JOIN seen USING (id, fence)
+  WHERE s.status IN ('pending', 'running', 'retrying')
+  ORDER BY s.run_id, s.position
+), mine AS (
+  UPDATE nomaflow.runs r SET
+    status = 'running', lease_owner = $1, worker = $1, fence = nextval('nomaflow.fence'),
+    lease_expires_at = clock_timestamp() + make_interval(secs => $3),
+    started_at = coalesce(r.started_at, clock_timestamp()), not_before = NULL, reason = NULL,
+    seq = r.seq + (CASE WHEN due.rescued THEN 0 ELSE 1 END)
+      + (SELECT count(*) FROM opening o JOIN nomaflow.step_runs s USING (run_id, position)
+         WHERE o.run_id = r.id AND s.status <> 'running')
+  FROM due JOIN seen USING (id, fence) WHERE r.id = due.id
+  RETURNING r.*, due.rescued
+), opened AS (
+  UPDATE nomaflow.step_runs s SET
+    status = 'running', reason = NULL, attempt = s.attempt + 1, tries = s.tries + 1,
+    try_started_at = clock_timestamp(), started_at = coalesce(s.started_at, clock_timestamp()),
+    backends = NULL
+  FROM opening o
+  WHERE s.run_id = o.run_id AND s.position = o.position AND s.status IN ('pending', 'retrying')
+  RETURNING s.run_id, s.position, s.name, s.attempt
+), told AS (
+  INSERT INTO nomaflow.run_events (run_id, seq, at, kind, payload)
+  SELECT m.id, m.seq - (SELECT count(*) FROM opened o WHERE o.run_id = m.id), clock_timestamp(),
+    'run', jsonb_build_object('status', 'running', 'reason', NULL)
+  FROM mine m WHERE NOT m.rescued
+  UNION ALL
+  SELECT m.id, m.seq, clock_timestamp(), 'step', jsonb_build_object('step', o.name,
+    'position', o.position, 'status', 'running', 'attempt', o.attempt, 'reason', NULL)
+  FROM mine m JOIN opened o ON o.run_id = m.id
+)
+SELECT m.*, extract(epoch FROM clock_timestamp() - m.started_at)::float8 AS elapsed_seconds,
+  (SELECT jsonb_agg(jsonb_build_object('position', s.position, 'name', s.name,
+      'status', CASE WHEN o.position IS NULL THEN s.status ELSE 'running' END,
+      'attempt', coalesce(o.attempt, s.attempt),
+      'tries', s.tries + (o.position IS NOT NULL)::int,
+      'interruptions', s.interruptions, 'reason', s.reason) ORDER BY s.position)
+   FROM nomaflow.step_runs s
+   LEFT JOIN opened o ON o.run_id = s.run_id AND o.position = s.position
+   WHERE s.run_id = m.id) AS steps
+FROM mine m ORDER BY m.priority DESC, m.queued_at"""
+
+_CLAIM_WAITING = _CLAIM.format(due=_WAITING)
+_CLAIM_EXPIRED = _CLAIM.format(due=_EXPIRED)
+
+
+async def claim(  # noqa: PLR0913  what a claim is made of
+    connection: Connection | Database,
+    owner: str,
+    *,
+    limit: int,
+    lease_seconds: float,
+    tags: Sequence[str],
+    expired: bool = False,
+) -> list[Claimed]:
+    """Take up to `limit` runs: waiting ones with their first step started, or expired ones.
+
+    One statement, so a run is either wholly this worker's or not at all. A run taken over has
+    its interrupted step still marked running: `lifecycle.interrupt` decides about it.
+    """
+    statement = _CLAIM_EXPIRED if expired else _CLAIM_WAITING
+    rows = await connection.fetch(statement, owner, limit, lease_seconds, list(tags))
+    return [_claimed(row) for row in rows]
+
+
+def _claimed(row: Record) -> Claimed:
+    steps = tuple(
+        StepState(
+            s["position"],
+            s["name"],
+            StepStatus(s["status"]),
+            s["attempt"],
+            s["tries"],
+            s["interruptions"],
+            s["reason"],
+        )
+        for s in row["steps"] or ()
+    )
+    facts = (
+        "kind job_id job_name job_revision triggered_by principal schedule_name scheduled_for "
+        "queued_at started_at elapsed_seconds params overrides log_level dry_run log_lines "
+        "abort_requested_by abort_reason rescued seq"
+    ).split()
+    return Claimed(
+        held=Held(row["id"], row["fence"], RunStatus.RUNNING, steps),
+        **{name: row[name] for name in facts},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """A lease that holds on, and whether someone asked to abort the run meanwhile."""
+
+    run_id: UUID
+    fence: int
+    abort_requested_by: str | None
+    abort_reason: str | None
+
+
+async def renew(
+    connection: Connection | Database, owner: str, lease_seconds: float
+) -> list[Renewed]:
+    """Prolong every lease of this worker in one statement; a run not in the answer is lost."""
+    rows = await connection.fetch(
+        """UPDATE nomaflow.runs
+           SET lease_expires_at = clock_timestamp() + make_interval(secs => $2)
+           WHERE lease_owner = $1 AND status = 'running'
+           RETURNING id, fence, abort_requested_by, abort_reason""",
+        owner,
+        lease_seconds,
+    )
+    return [Renewed(*row) for row in rows]
+
+
+async def abort_requests(connection: Connection | Database, owner: str) -> list[Renewed]:
+    """Runs of this worker that someone asked to abort."""
+    rows = await connection.fetch(
+        """SELECT id, fence, abort_requested_by, abort_reason FROM nomaflow.runs
+           WHERE status = 'running' AND lease_owner = $1 AND abort_requested_at IS NOT NULL""",
+        owner,
+    )
+    return [Renewed(*row) for row in rows]
+
+
+async def whole_outputs(connection: Connection | Database, run_id: UUID) -> dict[str, Any]:
+    """Outputs of the links that succeeded, whole, by step name (a run taken over needs them)."""
+    rows = await connection.fetch(
+        """SELECT s.name, coalesce(o.output, s.output) AS output, s.status
+           FROM nomaflow.step_runs s
+           LEFT JOIN nomaflow.step_outputs o USING (run_id, position)
+           WHERE s.run_id = $1 AND s.status IN ('succeeded', 'failed') ORDER BY s.position""",
+        run_id,
+    )
+    return {r["name"]: {"status": r["status"], "output": r["output"] or {}} for r in rows}

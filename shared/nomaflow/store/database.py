@@ -1,0 +1,105 @@
+"""A bounded pool of connections to the service's own database, and how values cross it."""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from pydantic_core import from_json, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+Connection = asyncpg.Connection
+Record = asyncpg.Record
+
+STATEMENT_TIMEOUT_MS = 30_000
+"""No statement of ours may hold a connection longer; a stuck one would hide a stuck program."""
+
+
+def dump(value: Any) -> str:
+    """Write a value as JSON text; dates, decimals and UUIDs become text."""
+    return to_json(value, fallback=str, inf_nan_mode="null").decode()
+
+
+async def prepare(connection: Connection) -> None:
+    """Let json and jsonb come and go as Python values."""
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(
+            name, encoder=dump, decoder=from_json, schema="pg_catalog", format="text"
+        )
+
+
+class Database:
+    """The pool; one per program."""
+
+    def __init__(self, pool: asyncpg.Pool, url: str) -> None:
+        self.pool = pool
+        self.url = url
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Connection]:
+        """Lend one connection."""
+        async with self.pool.acquire() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend one connection inside a transaction."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            yield connection
+
+    async def fetch(self, sql: str, *values: Any) -> Sequence[Record]:
+        """Answer all rows."""
+        rows: Sequence[Record] = await self.pool.fetch(sql, *values)
+        return rows
+
+    async def fetchrow(self, sql: str, *values: Any) -> Record | None:
+        """Answer the first row, or None."""
+        return await self.pool.fetchrow(sql, *values)
+
+    async def fetchval(self, sql: str, *values: Any) -> Any:
+        """Answer the first column of the first row, or None."""
+        return await self.pool.fetchval(sql, *values)
+
+    async def execute(self, sql: str, *values: Any) -> str:
+        """Run a statement; answer its command tag."""
+        tag: str = await self.pool.execute(sql, *values)
+        return tag
+
+    async def close(self) -> None:
+        """Give every connection back."""
+        await self.pool.close()
+
+
+async def connect(
+    url: str, *, min_size: int = 1, max_size: int = 10, application: str = "nomaflow"
+) -> Database:
+    """Open the pool; raises what asyncpg raises when the server cannot be reached."""
+    pool = await asyncpg.create_pool(
+        plain_url(url),
+        min_size=min_size,
+        max_size=max_size,
+        init=prepare,
+        timeout=10,
+        max_inactive_connection_lifetime=300,
+        server_settings={
+            "application_name": application,
+            "search_path": "nomaflow",
+            "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+            "timezone": "UTC",
+        },
+    )
+    return Database(pool, url)
+
+
+def plain_url(url: str) -> str:
+    """Return the URL with the scheme libpq knows, whatever SQLAlchemy driver it names."""
+    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)
+
+
+def sqlalchemy_url(url: str) -> str:
+    """Return the URL with the asyncpg driver, for migrations and cold tools."""
+    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+asyncpg://", url)

@@ -1,0 +1,344 @@
+"""Runs: born with their steps in one statement, moved by one compare-and-set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nomaflow.lifecycle import FINAL_RUN, FINAL_STEP, Held, RunStatus, StepState, StepStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from nomaflow.lifecycle import Move, StepChange
+    from nomaflow.store.database import Connection, Database
+
+_FINAL_RUN = [s.value for s in FINAL_RUN]
+_FINAL_STEP = [s.value for s in FINAL_STEP]
+
+
+@dataclass(frozen=True, slots=True)
+class NewStep:
+    """A link at birth; `reason` is set when it is skipped before it could begin."""
+
+    name: str
+    type: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """Everything a run is born with."""
+
+    job_name: str
+    trigger: str
+    triggered_by: str
+    kind: str = "job"
+    job_id: UUID | None = None
+    job_revision: int | None = None
+    principal: str = ""
+    status: RunStatus = RunStatus.QUEUED
+    reason: str | None = None
+    schedule_id: UUID | None = None
+    schedule_name: str | None = None
+    scheduled_for: datetime | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    log_level: str = "INFO"
+    dry_run: bool = False
+    worker_tag: str = "default"
+    priority: int = 0
+    idempotency_key: str | None = None
+    replay_of: UUID | None = None
+    parent_run_id: UUID | None = None
+    steps: Sequence[NewStep] = ()
+
+
+_BORN = """
+WITH run AS (
+  INSERT INTO nomaflow.runs (
+    kind, job_id, job_name, job_revision, status, reason, trigger, triggered_by, principal,
+    schedule_id, schedule_name, scheduled_for, params, overrides, log_level, dry_run,
+    worker_tag, priority, idempotency_key, replay_of, parent_run_id, finished_at, seq)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+    $20, $21, CASE WHEN $5 = 'skipped' THEN now() END, 1)
+  RETURNING id
+), steps AS (
+  INSERT INTO nomaflow.step_runs (run_id, position, name, type, status, reason, finished_at)
+  SELECT run.id, s.ord - 1, s.name, s.type,
+    CASE WHEN s.reason IS NULL THEN 'pending' ELSE 'skipped' END, s.reason,
+    CASE WHEN s.reason IS NOT NULL THEN now() END
+  FROM run, unnest($22::text[], $23::text[], $24::text[])
+    WITH ORDINALITY AS s (name, type, reason, ord)
+), event AS (
+  INSERT INTO nomaflow.run_events (run_id, seq, kind, payload)
+  SELECT run.id, 1, 'run', jsonb_build_object('status', $5::text, 'reason', $6::text) FROM run
+)
+SELECT id FROM run"""
+
+
+async def insert(connection: Connection, run: NewRun) -> UUID:
+    """Write a run with its pending steps and its first event; one statement."""
+    new_id: UUID = await connection.fetchval(
+        _BORN,
+        run.kind,
+        run.job_id,
+        run.job_name,
+        run.job_revision,
+        run.status.value,
+        run.reason,
+        run.trigger,
+        run.triggered_by,
+        run.principal,
+        run.schedule_id,
+        run.schedule_name,
+        run.scheduled_for,
+        dict(run.params),
+        dict(run.overrides),
+        run.log_level,
+        run.dry_run,
+        run.worker_tag,
+        run.priority,
+        run.idempotency_key,
+        run.replay_of,
+        run.parent_run_id,
+        [s.name for s in run.steps],
+        [s.type for s in run.steps],
+        [s.reason for s in run.steps],
+    )
+    return new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A log line on its way into history."""
+
+    at: datetime
+    level: int
+    step: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """An alert that goes into the outbox with the move it tells of."""
+
+    job_name: str
+    event: str
+    channel: str
+    recipient: str
+    payload: Mapping[str, Any]
+
+
+_APPLY = """
+WITH run AS (
+  UPDATE nomaflow.runs SET
+    status = $4, reason = $5, seq = seq + $6 + $7, log_lines = log_lines + $6,
+    finished_at = CASE WHEN $4 = ANY ($8::text[]) THEN now() END,
+    not_before = CASE WHEN $4 = 'queued' THEN now() + make_interval(secs => $9) END,
+    lease_owner = CASE WHEN $4 = 'running' THEN lease_owner END,
+    lease_expires_at = CASE WHEN $4 = 'running' THEN lease_expires_at END,
+    interruptions = interruptions + $10,
+    rows_affected = CASE WHEN $11::bigint IS NULL THEN rows_affected
+                    ELSE coalesce(rows_affected, 0) + $11 END,
+    error = coalesce($12, error)
+  WHERE id = $1 AND fence = $2 AND status = $3
+  RETURNING id, seq, worker
+), steps AS (
+  UPDATE nomaflow.step_runs s SET
+    status = c.status, reason = c.reason, attempt = c.attempt, tries = c.tries,
+    interruptions = c.interruptions,
+    input = coalesce(c.input, s.input), output = coalesce(c.output, s.output),
+    summary = coalesce(c.summary, s.summary),
+    rows_affected = coalesce(c.rows_affected, s.rows_affected),
+    error = CASE WHEN jsonb_typeof(c.error) = 'object' THEN c.error
+                 WHEN c.status = 'succeeded' THEN NULL ELSE s.error END,
+    try_started_at = CASE WHEN c.status = 'running' THEN now() ELSE s.try_started_at END,
+    started_at = CASE WHEN c.status = 'running' THEN coalesce(s.started_at, now())
+                 ELSE s.started_at END,
+    finished_at = CASE WHEN c.status = ANY ($13::text[]) THEN now() END,
+    backends = CASE WHEN c.status = 'running' THEN NULL ELSE s.backends END
+  FROM run, jsonb_to_recordset($14::jsonb) AS c (
+    position int, status text, reason text, attempt int, tries int, interruptions int,
+    input jsonb, output jsonb, summary text, rows_affected bigint, error jsonb)
+  WHERE s.run_id = run.id AND s.position = c.position
+), tries AS (
+  INSERT INTO nomaflow.attempts
+    (run_id, position, number, status, started_at, finished_at, error, worker)
+  SELECT run.id, c.position, s.tries, c.ended_try, s.try_started_at, now(),
+    CASE WHEN jsonb_typeof(c.error) = 'object' THEN c.error END, run.worker
+  FROM run, jsonb_to_recordset($14::jsonb) AS c (position int, ended_try text, error jsonb)
+  JOIN nomaflow.step_runs s ON s.run_id = $1 AND s.position = c.position
+  WHERE c.ended_try IS NOT NULL
+), outputs AS (
+  INSERT INTO nomaflow.step_outputs (run_id, position, output)
+  SELECT run.id, c.position, c.whole_output
+  FROM run, jsonb_to_recordset($14::jsonb) AS c (position int, whole_output jsonb)
+  WHERE c.whole_output IS NOT NULL AND NOT $4 = ANY ($8::text[])
+  ON CONFLICT (run_id, position) DO UPDATE SET output = excluded.output
+), forgotten AS (
+  DELETE FROM nomaflow.step_outputs o USING run
+  WHERE o.run_id = run.id AND $4 = ANY ($8::text[])
+), lines AS (
+  INSERT INTO nomaflow.log_lines (run_id, seq, at, level, step, message)
+  SELECT run.id, run.seq - $7 - $6 + l.ord, l.at, l.level, l.step, l.message
+  FROM run, unnest($15::timestamptz[], $16::smallint[], $17::text[], $18::text[])
+    WITH ORDINALITY AS l (at, level, step, message, ord)
+), events AS (
+  INSERT INTO nomaflow.run_events (run_id, seq, kind, payload)
+  SELECT run.id, run.seq - $7 + e.ord, e.value ->> 'kind', e.value - 'kind'
+  FROM run, jsonb_array_elements($19::jsonb) WITH ORDINALITY AS e (value, ord)
+), alerts AS (
+  INSERT INTO nomaflow.deliveries (run_id, job_name, event, channel, recipient, payload)
+  SELECT run.id, d.job_name, d.event, d.channel, d.recipient, d.payload
+  FROM run, jsonb_to_recordset($20::jsonb) AS d (
+    job_name text, event text, channel text, recipient text, payload jsonb)
+  ON CONFLICT DO NOTHING
+)
+SELECT seq FROM run"""
+
+
+def _as_row(change: StepChange) -> dict[str, Any]:
+    return {
+        "position": change.position,
+        "status": change.status.value,
+        "reason": change.reason,
+        "attempt": change.attempt,
+        "tries": change.tries,
+        "interruptions": change.interruptions,
+        "input": change.input,
+        "output": change.output,
+        "whole_output": change.whole_output,
+        "summary": change.summary,
+        "rows_affected": change.rows_affected,
+        "error": change.error,
+        "ended_try": change.ended_try.value if change.ended_try else None,
+    }
+
+
+def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in row.items() if v is not None}
+
+
+async def apply(
+    connection: Connection | Database,
+    move: Move,
+    lines: Sequence[Line] = (),
+    deliveries: Sequence[NewDelivery] = (),
+) -> int | None:
+    """Write one move if the run is still where it was and the claim still ours.
+
+    Lines come before the move's events in the run's order. Answers the number of the last event,
+    or None when the race is lost; then nothing at all was written.
+    """
+    events = move.events()
+    seq: int | None = await connection.fetchval(
+        _APPLY,
+        move.run_id,
+        move.fence,
+        move.was.value,
+        move.status.value,
+        move.reason,
+        len(lines),
+        len(events),
+        _FINAL_RUN,
+        move.not_before_seconds,
+        move.interruptions,
+        move.rows_affected,
+        move.error,
+        _FINAL_STEP,
+        [_without_nulls(_as_row(c)) for c in move.steps],
+        [line.at for line in lines],
+        [line.level for line in lines],
+        [line.step for line in lines],
+        [line.message for line in lines],
+        events,
+        [
+            {
+                "job_name": d.job_name,
+                "event": d.event,
+                "channel": d.channel,
+                "recipient": d.recipient,
+                "payload": dict(d.payload),
+            }
+            for d in deliveries
+        ],
+    )
+    return seq
+
+
+async def held(connection: Connection | Database, run_id: UUID) -> Held | None:
+    """Read what `lifecycle` needs to decide about a run; None when there is no such run."""
+    row = await connection.fetchrow(
+        "SELECT fence, status FROM nomaflow.runs WHERE id = $1", run_id
+    )
+    if row is None:
+        return None
+    return Held(
+        run_id=run_id,
+        fence=row["fence"],
+        status=RunStatus(row["status"]),
+        steps=await steps_of(connection, run_id),
+    )
+
+
+async def steps_of(connection: Connection | Database, run_id: UUID) -> tuple[StepState, ...]:
+    """Read the links of a run in order."""
+    rows = await connection.fetch(
+        """SELECT position, name, status, attempt, tries, interruptions, reason
+           FROM nomaflow.step_runs WHERE run_id = $1 ORDER BY position""",
+        run_id,
+    )
+    return tuple(
+        StepState(
+            r["position"],
+            r["name"],
+            StepStatus(r["status"]),
+            r["attempt"],
+            r["tries"],
+            r["interruptions"],
+            r["reason"],
+        )
+        for r in rows
+    )
+
+
+async def request_abort(
+    connection: Connection | Database, run_id: UUID, by: str, reason: str | None
+) -> bool:
+    """Ask the owner of a running run to stop it; True when it is running (asked before or now)."""
+    return bool(
+        await connection.fetchval(
+            """UPDATE nomaflow.runs SET
+                 abort_requested_at = coalesce(abort_requested_at, now()),
+                 abort_requested_by = coalesce(abort_requested_by, $2),
+                 abort_reason = coalesce(abort_reason, $3)
+               WHERE id = $1 AND status = 'running' RETURNING true""",
+            run_id,
+            by,
+            reason,
+        )
+    )
+
+
+async def in_flight(connection: Connection | Database, job_id: UUID) -> UUID | None:
+    """Answer a queued or running run of that job, if there is one."""
+    run_id: UUID | None = await connection.fetchval(
+        """SELECT id FROM nomaflow.runs
+           WHERE job_id = $1 AND status IN ('queued', 'running') LIMIT 1""",
+        job_id,
+    )
+    return run_id
+
+
+async def waiting_long(database: Database, seconds: float) -> Sequence[UUID]:
+    """Runs that have waited for longer than that, so their doorbell may have been lost."""
+    rows = await database.fetch(
+        """SELECT id FROM nomaflow.runs
+           WHERE status = 'queued' AND queued_at < now() - make_interval(secs => $1)
+             AND (not_before IS NULL OR not_before < now()) LIMIT 1000""",
+        seconds,
+    )
+    return [r["id"] for r in rows]
