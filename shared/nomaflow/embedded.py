@@ -26,6 +26,7 @@ from nomaflow import private_files, server_account, server_process, server_progr
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.server_account import Account
 from nomaflow.server_process import Server
+from nomaflow.server_programs import Programs
 
 OWNER = "nomaflow_owner"
 DATABASE = "nomaflow"
@@ -60,41 +61,42 @@ class EmbeddedServers:
     Raises NomaflowError (UNAVAILABLE or INVALID) with what to do when they cannot be started.
     """
 
-    def __init__(self, home: Path, *, durable: bool = True) -> None:
+    def __init__(
+        self, home: Path, *, durable: bool = True, postgres: bool = True, valkey: bool = True
+    ) -> None:
         self.home = home.resolve()
         self._durable = durable
+        self._wants_postgres, self._wants_valkey = postgres, valkey
         self._run = _socket_folder(self.home)
         self._servers: list[Server] = []
-        # Peer does not ask for it; the password of the jobs' role is derived from it.
-        password = self._password()
-        host = quote(str(self._run))
-        self.database_url = f"postgresql://{OWNER}:{password}@/{DATABASE}?host={host}&port=5432"
-        self.redis_url = f"unix://{quote(str(self._run / 'valkey.sock'))}?db=0"
+        self.database_url = self.redis_url = ""  # known once started
 
     async def start(self) -> None:
         """Start both; on return both answer and the database `nomaflow` exists."""
         account = server_account.choose()
         programs = server_programs.find(account)
         self._make_folders(account)
-        data = self.home / "postgres"
-        if not (data / "PG_VERSION").exists():
-            await self._create_cluster(programs.initdb, account)
-        _check_cluster(data, account)
-        self._write_access_rules(data, account)
-        self._servers = [
-            self._postgres(programs.postgres, data),
-            self._valkey(programs.valkey),
-        ]
+        self._servers = []
+        if self._wants_postgres:
+            self._servers.append(await self._prepare_postgres(programs, account))
+        if self._wants_valkey:
+            self._servers.append(self._valkey(programs.valkey, account))
         try:
             async with asyncio.TaskGroup() as group:
                 for server in self._servers:
                     group.create_task(server.start(account))
-            await _create_database(self.database_url)
+            if self._wants_postgres:
+                await _create_database(self.database_url)
         except BaseException as error:
             await self.stop()
             if isinstance(error, BaseExceptionGroup):
                 raise error.exceptions[0] from None
             raise
+
+    @property
+    def names(self) -> str:
+        """Name the servers that run, for people."""
+        return " and ".join(server.name for server in self._servers)
 
     async def stop(self) -> None:
         """End both, kindly first; returns when neither process is left."""
@@ -109,13 +111,6 @@ class EmbeddedServers:
             for server in self._servers:
                 group.create_task(server.keep_running(account, tell))
 
-    def _password(self) -> str:
-        path = self.home / "postgres-password"
-        if not path.exists():
-            self.home.mkdir(parents=True, exist_ok=True)
-            private_files.write(path, secrets.token_hex(32))
-        return path.read_text().strip()
-
     def _make_folders(self, account: Account | None) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         # Another user must be able to pass through, never to look around; parents stay untouched.
@@ -128,9 +123,25 @@ class EmbeddedServers:
                 "example /var/lib/nomaflow.",
             )
         (self.home / "logs").mkdir(mode=0o700, exist_ok=True)
-        server_account.make_private(self.home / "valkey", account)
         # A python step's child, who is neither root nor `nobody`, comes through to PostgreSQL.
         server_account.make_private(self._run, account, mode=0o711 if account else 0o700)
+
+    async def _prepare_postgres(self, programs: Programs, account: Account | None) -> Server:
+        data = self.home / "postgres"
+        if not (data / "PG_VERSION").exists():
+            await self._create_cluster(programs.initdb, account)
+        _check_cluster(data, account)
+        self._write_access_rules(data, account)
+        host, password = quote(str(self._run)), self._password()
+        self.database_url = f"postgresql://{OWNER}:{password}@/{DATABASE}?host={host}&port=5432"
+        return self._postgres(programs.postgres, data)
+
+    def _password(self) -> str:
+        """Give the owner's password: peer asks for none, the jobs' role derives its own from it."""
+        path = self.home / "postgres-password"
+        if not path.exists():
+            private_files.write(path, secrets.token_hex(32))
+        return path.read_text().strip()
 
     async def _create_cluster(self, initdb: Path, account: Account | None) -> None:
         """Make the cluster under another name first: a killed first start leaves no half of one."""
@@ -144,7 +155,13 @@ class EmbeddedServers:
         log = self.home / "logs" / "initdb.log"
         with log.open("wb") as output:
             process = server_process.spawn(argv, new, output, account)
-        if await server_process.exit_code(process, server_process.START_SECONDS) != 0:
+        try:
+            status = await server_process.exit_code(process, server_process.START_SECONDS)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if status != 0:
             raise NomaflowError(
                 Code.UNAVAILABLE,
                 f"initdb could not create the database under {self.home}: "
@@ -185,8 +202,10 @@ class EmbeddedServers:
             lambda: _postgres_ready(pid_file),
         )
 
-    def _valkey(self, program: Path) -> Server:
+    def _valkey(self, program: Path, account: Account | None) -> Server:
         data, socket = self.home / "valkey", self._run / "valkey.sock"
+        server_account.make_private(data, account)
+        self.redis_url = f"unix://{quote(str(socket))}?db=0"
         pid_file = data / "valkey.pid"
         argv = [str(program), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"]
         argv += ["--dir", str(data), "--pidfile", str(pid_file), "--set-proc-title", "no"]
