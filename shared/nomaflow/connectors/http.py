@@ -1,13 +1,11 @@
-"""What an HTTP request starts from: a connector's base URL, headers and credentials, and where requests may go."""
+"""What an HTTP request starts from: its connector's URL and credentials, and where it may go."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nomaflow.connectors.spec import ApiKeyAuth, AwsSigV4Auth, BasicAuth, BearerAuth, OAuth2Auth
-
-AnyAuth = BearerAuth | BasicAuth | ApiKeyAuth | OAuth2Auth | AwsSigV4Auth
+from nomaflow.connectors.spec import AnyAuth, HttpConnectorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +29,8 @@ class HttpSettings:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     auth: AnyAuth | None = field(default=None, repr=False)
     policy: HttpPolicy = field(default_factory=HttpPolicy)
+
+
+def settings(spec: HttpConnectorSpec, policy: HttpPolicy) -> HttpSettings:
+    """What requests through a rendered connector start from."""
+    return HttpSettings(spec.url, spec.headers, spec.auth, policy)

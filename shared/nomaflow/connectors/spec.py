@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    TypeAdapter,
+    model_validator,
+)
+
+from nomaflow.connectors import headers
 
 Token = Annotated[str, Field(pattern=r"\$\{")]
 ParamType = Literal["string", "int", "float", "bool", "date", "datetime", "decimal", "json", "uuid"]
@@ -18,7 +28,9 @@ class _Part(BaseModel):
 class QueryParam(_Part):
     """A declared parameter of a named query."""
 
-    type: ParamType = Field("string", description="What the value is; PostgreSQL itself parses text given for it.")
+    type: ParamType = Field(
+        "string", description="What the value is; PostgreSQL itself parses text given for it."
+    )
     required: bool = Field(default=False, description="Whether a call without it is refused.")
     default: Any = Field(None, description="The value of a call that leaves it out.")
     description: str = Field("", description="Words for people.")
@@ -27,10 +39,14 @@ class QueryParam(_Part):
 class NamedQuery(_Part):
     """SQL kept with its connector; steps refer to it as `name` or `name:write`."""
 
-    operation: Literal["read", "write"] = Field("read", description="`write` lets it change data; steps then say `name:write`.")
+    operation: Literal["read", "write"] = Field(
+        "read", description="`write` lets it change data; steps then say `name:write`."
+    )
     sql: str = Field(description="One statement with `:name` parameters.")
     description: str = Field("", description="Words for people.")
-    params: dict[str, QueryParam] = Field(default_factory=dict, description="Declared parameters by name.")
+    params: dict[str, QueryParam] = Field(
+        default_factory=dict, description="Declared parameters by name."
+    )
 
 
 class BearerAuth(_Part):
@@ -77,10 +93,25 @@ class AwsSigV4Auth(_Part):
     secret_key: str = Field(repr=False, description="The secret access key.")
     region: str = Field(description="The region, as `eu-west-3`.")
     service: str = Field(description="The service, as `s3`.")
-    session_token: str | None = Field(None, repr=False, description="A temporary credential's token.")
+    session_token: str | None = Field(
+        None, repr=False, description="A temporary credential's token."
+    )
 
 
-Auth = Annotated[BearerAuth | BasicAuth | ApiKeyAuth | OAuth2Auth | AwsSigV4Auth, Discriminator("type")]
+AnyAuth = BearerAuth | BasicAuth | ApiKeyAuth | OAuth2Auth | AwsSigV4Auth
+
+
+def _available(auth: AnyAuth) -> AnyAuth:
+    if auth.type in {"oauth2", "aws_sigv4"}:
+        raise ValueError(
+            f"`type = {auth.type!r}` is not available in this version; fetch a token with a "
+            "python step, or use bearer, basic or api_key"
+        )
+    return auth
+
+
+Auth = Annotated[AnyAuth, Discriminator("type"), AfterValidator(_available)]
+Headers = Annotated[dict[str, str], AfterValidator(headers.checked)]
 
 
 class ConnectorSpec(_Part):
@@ -88,40 +119,62 @@ class ConnectorSpec(_Part):
 
     kind: Literal["sql", "http", "ldap"] = Field(description="What sort of system it is.")
     description: str = Field("", description="Words for people.")
-    queries: dict[str, NamedQuery] = Field(default_factory=dict, description="Named queries (SQL connectors only).")
+    queries: dict[str, NamedQuery] = Field(
+        default_factory=dict, description="Named queries (SQL connectors only)."
+    )
 
     def rendered(self, render: Callable[[Any], Any]) -> ConnectorSpec:
         """The same connector with every `${...}` replaced, SQL of named queries left alone."""
         raw = self.model_dump(by_alias=True, exclude_unset=True, exclude={"queries"})
         kept = {"queries": self.queries} if self.queries else {}
-        return type(self).model_validate({**{key: render(value) for key, value in raw.items()}, **kept})
+        return type(self).model_validate(
+            {**{key: render(value) for key, value in raw.items()}, **kept}
+        )
 
 
 class SqlConnectorSpec(ConnectorSpec):
     """A database, by URL or by parts."""
 
     kind: Literal["sql"] = "sql"
-    url: str | None = Field(None, repr=False, description="postgresql://user:password@host:port/database")
-    driver: str | None = Field(None, description="Instead of a URL: postgresql, mysql, sqlite, oracle or mssql.")
+    url: str | None = Field(
+        None, repr=False, description="postgresql://user:password@host:port/database"
+    )
+    driver: str | None = Field(
+        None, description="Instead of a URL: postgresql, mysql, sqlite, oracle or mssql."
+    )
     host: str | None = Field(None, description="Host name or address.")
     port: int | Token | None = Field(None, description="Port; each driver has its own default.")
     database: str | None = Field(None, description="Database name.")
     user: str | None = Field(None, description="Role to connect as.")
-    password: str | None = Field(None, repr=False, description="Its password; any character, nothing to escape.")
-    ssl_mode: str | None = Field(None, description="disable, allow, prefer, require, verify-ca or verify-full.")
+    password: str | None = Field(
+        None, repr=False, description="Its password; any character, nothing to escape."
+    )
+    ssl_mode: str | None = Field(
+        None, description="disable, allow, prefer, require, verify-ca or verify-full."
+    )
     pool_size: Annotated[int, Field(ge=1, le=100)] | Token = Field(
         5, description="At most so many connections per worker at once."
     )
-    trim_strings: bool = Field(default=False, description="As a source: strip trailing blanks of text.")
-    coalesce_nulls: bool = Field(default=False, description="As a target: write a blank or 0 instead of NULL.")
+    trim_strings: bool = Field(
+        default=False, description="As a source: strip trailing blanks of text."
+    )
+    coalesce_nulls: bool = Field(
+        default=False, description="As a target: write a blank or 0 instead of NULL."
+    )
 
     @model_validator(mode="after")
     def _url_or_parts(self) -> SqlConnectorSpec:
-        parts = [name for name in ("driver", "host", "port", "database", "user", "password") if getattr(self, name)]
+        parts = [
+            name
+            for name in ("driver", "host", "port", "database", "user", "password")
+            if getattr(self, name)
+        ]
         if self.url and parts:
             raise ValueError(f"give `url` or its parts, not both (also given: {', '.join(parts)})")
         if not self.url and not self.driver:
-            raise ValueError("give `url`, or `driver` with `host`, `database`, `user` and `password`")
+            raise ValueError(
+                "give `url`, or `driver` with `host`, `database`, `user` and `password`"
+            )
         return self
 
 
@@ -130,8 +183,12 @@ class HttpConnectorSpec(ConnectorSpec):
 
     kind: Literal["http"] = "http"
     url: str = Field(repr=False, description="The base URL; steps then give relative ones.")
-    headers: dict[str, str] = Field(default_factory=dict, repr=False, description="Sent with every request.")
-    auth: Auth | None = Field(None, repr=False, description="bearer, basic, api_key, oauth2 or aws_sigv4.")
+    headers: Headers = Field(
+        default_factory=dict, repr=False, description="Sent with every request."
+    )
+    auth: Auth | None = Field(
+        None, repr=False, description="bearer, basic, api_key, oauth2 or aws_sigv4."
+    )
 
 
 class LdapConnectorSpec(ConnectorSpec):
@@ -141,12 +198,20 @@ class LdapConnectorSpec(ConnectorSpec):
     url: str = Field(description="ldap://host or ldaps://host")
     bind_dn: str | None = Field(None, description="Who binds; absent: anonymous.")
     bind_password: str | None = Field(None, repr=False, description="Its password.")
-    ca_file: str | None = Field(None, description="Certificates to trust, PEM, relative to the project folder.")
-    start_tls: bool = Field(default=False, description="Encrypt an ldap:// connection before binding.")
+    ca_file: str | None = Field(
+        None, description="Certificates to trust, PEM, relative to the project folder."
+    )
+    start_tls: bool = Field(
+        default=False, description="Encrypt an ldap:// connection before binding."
+    )
 
 
-AnyConnector = Annotated[SqlConnectorSpec | HttpConnectorSpec | LdapConnectorSpec, Discriminator("kind")]
-_adapter: TypeAdapter[SqlConnectorSpec | HttpConnectorSpec | LdapConnectorSpec] = TypeAdapter(AnyConnector)
+AnyConnector = Annotated[
+    SqlConnectorSpec | HttpConnectorSpec | LdapConnectorSpec, Discriminator("kind")
+]
+_adapter: TypeAdapter[SqlConnectorSpec | HttpConnectorSpec | LdapConnectorSpec] = TypeAdapter(
+    AnyConnector
+)
 
 
 def parse(raw: Mapping[str, Any]) -> SqlConnectorSpec | HttpConnectorSpec | LdapConnectorSpec:

@@ -6,9 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
+from urllib.parse import urlsplit
 
-from nomaflow.connectors.spec import SqlConnectorSpec
+from nomaflow.connectors.spec import NamedQuery, SqlConnectorSpec
+from nomaflow.errors import StepError
 
 Row = Mapping[str, Any]
 Params = Mapping[str, Any] | None
@@ -55,6 +58,12 @@ class SqlConnector(ABC):
 
     name: str
     spec: SqlConnectorSpec
+    owned_pool: SqlPool | None = None
+
+    @property
+    @abstractmethod
+    def dialect(self) -> str:
+        """`postgresql`, `mysql`, `sqlite` ..."""
 
     @abstractmethod
     async def execute(self, sql: str, params: Params = None) -> Result:
@@ -78,12 +87,18 @@ class SqlConnector(ABC):
         """Rows one by one from a cursor on the server, `batch` rows fetched at a time."""
 
     @abstractmethod
-    def transaction(self) -> AbstractAsyncContextManager[None]:
+    def transaction(self, *, read_only: bool = False) -> AbstractAsyncContextManager[None]:
         """All or nothing; inside another transaction, a savepoint."""
 
-    @abstractmethod
     async def run(self, query_name: str, **params: Any) -> Result:
-        """Run a named query of this connector; `name:write` for one that changes data."""
+        """Run a named query of this connector; `name:write` for one that changes data.
+
+        StepError when it is unknown, a read query is asked to write or the reverse, or a
+        parameter is missing or unknown.
+        """
+        query, values = named_query(self.name, self.spec, query_name, params)
+        async with self.transaction(read_only=query.operation == "read"):
+            return await self.execute(query.sql, values)
 
     @abstractmethod
     async def commit(self) -> None:
@@ -91,8 +106,101 @@ class SqlConnector(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Give the connection back; what `one_transaction` did and `commit` did not keep is undone."""
+        """Give the connection back; what `one_transaction` did without `commit` is undone."""
 
     @abstractmethod
     async def raw(self) -> Any:
         """The driver's own connection, for what this class does not offer (COPY)."""
+
+
+class SqlPool(ABC):
+    """The connections of one connector in one process, never more than its `pool_size`."""
+
+    name: str
+    spec: SqlConnectorSpec
+
+    @abstractmethod
+    def connector(self, session: Session) -> SqlConnector:
+        """A step's use of the connector; it takes a connection when it first needs one."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close every connection, those in use too."""
+
+
+_DRIVERS = {"postgresql": "nomaflow.connectors.postgres"}
+_ALIASES = {"postgres": "postgresql", "mariadb": "mysql"}
+_COMING = ("mysql", "sqlite", "oracle", "mssql")
+
+
+def dialect_of(name: str, spec: SqlConnectorSpec) -> str:
+    """Which database a connector speaks to; StepError when this version cannot reach it."""
+    scheme = (urlsplit(spec.url).scheme if spec.url else spec.driver or "").lower()
+    word = scheme.partition("+")[0]
+    dialect = _ALIASES.get(word, word)
+    if dialect in _DRIVERS:
+        return dialect
+    if dialect in _COMING:
+        raise StepError(
+            f"connector {name!r} is a {dialect} database, which is not available in this version; "
+            "use a postgresql:// URL",
+            retryable=False,
+        )
+    what = f"the scheme {scheme!r}" if scheme else "no scheme"
+    raise StepError(
+        f"connector {name!r} has a URL with {what}; write postgresql://user:password@host:port/db",
+        retryable=False,
+    )
+
+
+def pool(name: str, spec: SqlConnectorSpec) -> SqlPool:
+    """The pool of a rendered connector; no connection is made yet."""
+    # Drivers are loaded when a connector first needs them: most are optional.
+    driver = import_module(_DRIVERS[dialect_of(name, spec)])
+    made = driver.make_pool(name, spec)
+    if not isinstance(made, SqlPool):
+        raise TypeError(f"{driver.__name__}.make_pool must answer a SqlPool")
+    return made
+
+
+def open(  # noqa: A001  connectors.sql.open says it best
+    name: str, spec: SqlConnectorSpec, session: Session | None = None
+) -> SqlConnector:
+    """One connector with a pool of its own, closed with it (for a child process or a script)."""
+    own = pool(name, spec)
+    connector = own.connector(session or Session())
+    connector.owned_pool = own
+    return connector
+
+
+def named_query(
+    connector: str, spec: SqlConnectorSpec, reference: str, params: Mapping[str, Any]
+) -> tuple[NamedQuery, dict[str, Any]]:
+    """The query that `name` or `name:write` refers to, and its parameters with their defaults."""
+    name, _, suffix = reference.partition(":")
+    query = spec.queries.get(name)
+    if query is None:
+        known = ", ".join(sorted(spec.queries)) or "none"
+        raise StepError(
+            f"connector {connector!r} has no query named {name!r}; its queries: {known}"
+        )
+    if suffix not in {"", "read", "write"}:
+        raise StepError(f"{reference!r} is not a query; write {name!r} or '{name}:write'")
+    if suffix == "write" and query.operation == "read":
+        raise StepError(f"query {name!r} of connector {connector!r} only reads; it cannot write")
+    if suffix != "write" and query.operation == "write":
+        raise StepError(
+            f"query {name!r} of connector {connector!r} changes data; refer to it as '{name}:write'"
+        )
+    return query, _declared(name, query, params)
+
+
+def _declared(name: str, query: NamedQuery, params: Mapping[str, Any]) -> dict[str, Any]:
+    values = dict(params)
+    for wanted, declared in query.params.items():
+        if wanted in values:
+            continue
+        if declared.required and declared.default is None:
+            raise StepError(f"query {name!r} needs the parameter `{wanted}`")
+        values[wanted] = declared.default
+    return values

@@ -1,4 +1,4 @@
-"""What every step type is: a frozen model of its settings, and a deed that answers with a small JSON output."""
+"""What every step type is: a frozen model of its settings, and a deed that answers in JSON."""
 
 from __future__ import annotations
 

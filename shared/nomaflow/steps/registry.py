@@ -1,4 +1,4 @@
-"""Which step types there are: ours, listed here, and those of installed packages (entry points `nomaflow.steps`)."""
+"""Which step types there are: ours, and those of installed packages (entry points)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,13 @@ def step_type(name: str) -> type[Step]:
         return found
     why = _installed()[1].get(name)
     if why is not None:
-        raise NomaflowError(Code.NOT_FOUND, f"the step type {name!r} could not be loaded: {why}", ("type",))
+        raise NomaflowError(
+            Code.NOT_FOUND, f"the step type {name!r} could not be loaded: {why}", ("type",)
+        )
     known = ", ".join(sorted(all_types()))
-    raise NomaflowError(Code.NOT_FOUND, f"there is no step type {name!r}; known types: {known}", ("type",))
+    raise NomaflowError(
+        Code.NOT_FOUND, f"there is no step type {name!r}; known types: {known}", ("type",)
+    )
 
 
 def all_types() -> Mapping[str, type[Step]]:
@@ -61,7 +65,9 @@ def problems(name: str, config: Mapping[str, Any]) -> list[Problem]:
         for problem in error.errors(include_url=False):
             path = tuple(str(part) for part in problem["loc"])
             value = problem["input"]
-            if problem["type"] == "extra_forbidden" or not (isinstance(value, str) and _holds_token(value)):
+            if problem["type"] == "extra_forbidden" or not (
+                isinstance(value, str) and _holds_token(value)
+            ):
                 found.append((path, sentence(dict(problem))))
     return found
 
@@ -74,13 +80,15 @@ def sentence(problem: Mapping[str, Any]) -> str:
         case "extra_forbidden":
             return "there is no such field"
         case "value_error" | "assertion_error":
-            return str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+            return (
+                str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+            )
         case _:
             return f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, got {problem['input']!r:.80}"
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """JSON Schema of the type's own settings; numbers, booleans and choices also take a `${...}` text."""
+    """JSON Schema of the type's own settings, where any value may also be a `${...}` text."""
     schema: dict[str, Any] = _with_tokens(step_type(name).model_json_schema(by_alias=True))
     return schema
 
@@ -93,13 +101,17 @@ def _with_tokens(schema: Any) -> Any:
     out = {key: _with_tokens(value) if key != "default" else value for key, value in schema.items()}
     properties = schema.get("properties")
     if isinstance(properties, dict):
-        out["properties"] = {name: _or_token(_with_tokens(value)) for name, value in properties.items()}
+        out["properties"] = {
+            name: _or_token(_with_tokens(value)) for name, value in properties.items()
+        }
     return out
 
 
 def _or_token(value: dict[str, Any]) -> dict[str, Any]:
     if value.get("type") in {"integer", "number", "boolean"} or "enum" in value:
-        kept: dict[str, Any] = {key: value[key] for key in ("title", "description", "default") if key in value}
+        kept: dict[str, Any] = {
+            key: value[key] for key in ("title", "description", "default") if key in value
+        }
         bare = {key: part for key, part in value.items() if key not in kept}
         return {**kept, "anyOf": [bare, {"type": "string", "pattern": r"\$\{"}]}
     return value
@@ -140,5 +152,7 @@ def _load(entry: EntryPoint) -> type[Step]:
     if not (isinstance(loaded, type) and issubclass(loaded, Step)):
         raise TypeError(f"{entry.value} is not a subclass of nomaflow.steps.base.Step")
     if loaded.type_name != entry.name:
-        raise TypeError(f"{entry.value} calls itself {loaded.type_name!r}, its entry point {entry.name!r}")
+        raise TypeError(
+            f"{entry.value} calls itself {loaded.type_name!r}, its entry point {entry.name!r}"
+        )
     return loaded

@@ -21,22 +21,38 @@ class SqlCopy(Step):
     target: Target = Field(description="Where rows go.")
     mode: Literal["overwrite", "append", "upsert"] = Field(
         "overwrite",
-        description="overwrite: the target equals the source afterwards and is never seen empty; append: rows are added; "
-        "upsert: rows are inserted or updated by the target's primary key.",
+        description="overwrite: the target equals the source afterwards and is never seen empty; "
+        "append: rows are added; upsert: inserted or updated by the target's primary key.",
     )
-    batch_size: int = Field(10_000, ge=1, le=1_000_000, description="Rows per progress line and per fetch.")
+    batch_size: int = Field(
+        10_000, ge=1, le=1_000_000, description="Rows per progress line and per fetch."
+    )
     columns: dict[str, str] = Field(
-        default_factory=dict, description="Target column to source column; absent: columns meet by name."
+        default_factory=dict,
+        description="Target column to source column; absent: columns meet by name.",
     )
-    min_rows: int = Field(0, ge=0, description="Fewer rows at the source fail the step before anything changes.")
-    max_delete: Annotated[str, Field(pattern=r"^\d{1,3}(\.\d+)?%$")] | Annotated[int, Field(ge=0)] | None = Field(
-        None, description="Rows that may vanish from the target in overwrite: a number or a share such as 20%."
+    min_rows: int = Field(
+        0, ge=0, description="Fewer rows at the source fail the step before anything changes."
     )
-    check_rows: bool = Field(default=True, description="Compare the rows read with the rows written before keeping them.")
-    streams: Literal["auto", 1, 2, 4] = Field("auto", description="Parallel streams; this version uses one.")
-    transform: str | None = Field(None, description="module:function called for each row. Not available in this version.")
+    max_delete: (
+        Annotated[str, Field(pattern=r"^\d{1,3}(\.\d+)?%$")] | Annotated[int, Field(ge=0)] | None
+    ) = Field(
+        None,
+        description="Rows that overwrite may remove from the target: a number, or a share as 20%.",
+    )
+    check_rows: bool = Field(
+        default=True, description="Compare the rows read with the rows written before keeping them."
+    )
+    streams: Literal["auto", 1, 2, 4] = Field(
+        "auto", description="Parallel streams; this version uses one."
+    )
+    transform: str | None = Field(
+        None, description="module:function called for each row. Not available in this version."
+    )
     type_coercion: Literal["none", "jde"] = Field("none", description="Only none in this version.")
-    decimal_mode: Literal["preserve", "truncate"] = Field("preserve", description="Only preserve in this version.")
+    decimal_mode: Literal["preserve", "truncate"] = Field(
+        "preserve", description="Only preserve in this version."
+    )
     strip_both_columns: tuple[str, ...] = Field((), description="Not available in this version.")
 
     @field_validator(*UNAVAILABLE, mode="before")
@@ -45,5 +61,5 @@ class SqlCopy(Step):
         return offered(str(info.field_name), value)
 
     def interrupt_default(self) -> Interrupt:
-        """Nothing is seen before the copy is whole, so it may be repeated; rows of an append may be in already."""
+        """Repeating a copy changes nothing more, save that appended rows may be in already."""
         return "fail" if self.mode == "append" else "retry"

@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import re
+import time
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from nomaflow.steps.base import Step
+from nomaflow.connectors import statement
+from nomaflow.connectors.sql import Params, Row, SqlConnector, named_query
+from nomaflow.errors import NomaflowError, StepError
+from nomaflow.steps import json_values
+from nomaflow.steps.base import Interrupt, Step, StepResult, StepRunContext
+from nomaflow.steps.counting import counted
+
+ROWS_KEPT = 100_000
+BYTES_KEPT = 64_000_000
+_REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(:[A-Za-z]+)?")
+# Statements of one word look like a query's name.
+_ONE_WORD = frozenset({"analyze", "checkpoint", "vacuum"})
+_READS = re.compile(r"\s*(select|values|table|show|explain)\b", re.IGNORECASE)
+_PLANNABLE = re.compile(r"\s*(insert|update|delete|merge|with)\b", re.IGNORECASE)
+_READ_ONLY_REFUSAL = "25006"  # read_only_sql_transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The statement to run, whether it was declared as one that only reads, and its values."""
+
+    sql: str
+    params: Params
+    reads: bool
 
 
 class SqlQuery(Step):
@@ -19,11 +47,176 @@ class SqlQuery(Step):
     connector: str = Field(min_length=1, description="The SQL connector to use.")
     query: str = Field(
         min_length=1,
-        description="One SQL statement with `:name` parameters, or a named query of the connector: `name`, `name:write`.",
+        description="One SQL statement with `:name` parameters, or a named query of the "
+        "connector: `name`, `name:write`.",
     )
-    params: dict[str, Any] = Field(default_factory=dict, description="Values of the `:name` parameters, always bound.")
-    fetch: Literal["all", "first", "none"] = Field("all", description="Which rows to keep: all, first or none.")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="Values of the `:name` parameters, always bound."
+    )
+    fetch: Literal["all", "first", "none"] = Field(
+        "all", description="Which rows to keep: all, first or none."
+    )
     transaction: bool = Field(
         default=True,
-        description="false for statements that refuse a transaction: VACUUM, CREATE INDEX CONCURRENTLY, CALL that commits.",
+        description="false for statements that refuse a transaction: VACUUM, CREATE INDEX "
+        "CONCURRENTLY, CALL that commits.",
     )
+
+    @model_validator(mode="after")
+    def _parameters(self) -> SqlQuery:
+        if not _is_reference(self.query):
+            check_parameters(self.query, self.params)
+        return self
+
+    def interrupt_default(self) -> Interrupt:
+        """A statement that only reads may run twice."""
+        named = _is_reference(self.query) and not self.query.endswith(":write")
+        return "retry" if named or _READS.match(self.query) else "fail"
+
+    async def run(self, ctx: StepRunContext) -> StepResult:
+        """Run the statement on the server and keep its rows for later steps."""
+        connector = await ctx.sql(self.connector)
+        work = self._work(connector)
+        ctx.log.debug(f"SQL: {work.sql}", connector=self.connector)
+        started = time.monotonic()
+        if ctx.dry_run:
+            return await self._rehearse(ctx, connector, work)
+        async with self._block(connector, reads=work.reads):
+            output = await self._fetched(connector, work)
+        output["elapsed_ms"] = round((time.monotonic() - started) * 1000)
+        result = _result(output)
+        if output.get("rows_truncated"):
+            ctx.log.warning(
+                f"the query answered {output['row_count']} rows; only the first "
+                f"{len(output['rows'])} are kept for later steps"
+            )
+        ctx.log.info(result.summary, connector=self.connector, query=self._shown())
+        return result
+
+    def _work(self, connector: SqlConnector) -> Work:
+        if not _is_reference(self.query):
+            return Work(self.query, self.params, reads=False)
+        query, values = named_query(connector.name, connector.spec, self.query, self.params)
+        check_run_parameters(self.query, query.sql, values)
+        return Work(query.sql, values, reads=query.operation == "read")
+
+    def _block(self, connector: SqlConnector, *, reads: bool) -> AbstractAsyncContextManager[None]:
+        if self.transaction:
+            return connector.transaction(read_only=reads)
+        return nullcontext()
+
+    async def _fetched(self, connector: SqlConnector, work: Work) -> dict[str, Any]:
+        """Rows are read from a cursor where the statement only reads, so that memory is bounded."""
+        if self.transaction and (work.reads or _READS.match(work.sql)):
+            return await self._streamed(connector, work)
+        result = await connector.execute(work.sql, work.params)
+        kept = _Kept(self.fetch)
+        for row in result.rows:
+            kept.add(row)
+        changed = None if result.command in {"SELECT", "SHOW", "EXPLAIN"} else result.rowcount
+        return kept.output(len(result.rows), changed)
+
+    async def _streamed(self, connector: SqlConnector, work: Work) -> dict[str, Any]:
+        kept = _Kept(self.fetch)
+        count = 0
+        async for row in connector.stream(work.sql, work.params):
+            count += 1
+            kept.add(row)
+        return kept.output(count, None)
+
+    async def _rehearse(
+        self, ctx: StepRunContext, connector: SqlConnector, work: Work
+    ) -> StepResult:
+        """A dry run: what reads is run, what writes is only planned by the server."""
+        try:
+            async with connector.transaction(read_only=True):
+                if _READS.match(work.sql) or work.reads:
+                    return _result(await self._fetched(connector, work), " (dry run)")
+                estimate = await _planned(connector, work)
+        except StepError as error:
+            if _READ_ONLY_REFUSAL not in error.message:
+                raise
+            estimate = None
+        about = "" if estimate is None else f", about {estimate} rows by the server's estimate"
+        summary = f"dry run: the statement would run{about}"
+        ctx.log.info(summary, connector=self.connector, query=self._shown())
+        return StepResult({"dry_run": True, "estimated_rows": estimate}, summary, 0)
+
+    def _shown(self) -> str:
+        return self.query if _is_reference(self.query) else "inline"
+
+
+class _Kept:
+    """The rows later steps get, up to a bound on their number and size."""
+
+    def __init__(self, fetch: str) -> None:
+        self._fetch = fetch
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+        self._full = fetch == "none"
+
+    def add(self, row: Row) -> None:
+        if self._full:
+            return
+        kept = json_values.row(row)
+        self._bytes += len(json.dumps(kept, ensure_ascii=False))
+        self._full = self._bytes > BYTES_KEPT or len(self._rows) + 1 >= ROWS_KEPT
+        if self._bytes <= BYTES_KEPT:
+            self._rows.append(kept)
+        self._full = self._full or self._fetch == "first"
+
+    def output(self, count: int, changed: int | None) -> dict[str, Any]:
+        out: dict[str, Any] = {"row_count": count}
+        if changed is not None:
+            out["rows_affected"] = changed
+        if self._fetch == "all":
+            out["rows"] = self._rows
+            if len(self._rows) < count:
+                out["rows_truncated"] = True
+        if self._fetch != "none":
+            out["first_row"] = self._rows[0] if self._rows else None
+        return out
+
+
+def check_parameters(sql: str, params: Params) -> None:
+    """ValueError naming a parameter that the SQL text uses and nobody gives, or the reverse."""
+    try:
+        names = set(statement.parse(sql).names)
+    except NomaflowError as error:
+        raise ValueError(error.message) from None
+    given = set(params or {})
+    if missing := sorted(names - given):
+        raise ValueError(f"the query uses `:{missing[0]}`; give it in `params`")
+    if unused := sorted(given - names):
+        raise ValueError(f"`params` gives `{unused[0]}`, and the query has no `:{unused[0]}`")
+
+
+def check_run_parameters(reference: str, sql: str, params: Params) -> None:
+    """The same for a named query, which is only known when the step runs; StepError."""
+    try:
+        check_parameters(sql, params)
+    except ValueError as error:
+        raise StepError(f"query {reference!r}: {error}", retryable=False) from None
+
+
+def _is_reference(query: str) -> bool:
+    text = query.strip()
+    return bool(_REFERENCE.fullmatch(text)) and text.lower() not in _ONE_WORD
+
+
+async def _planned(connector: SqlConnector, work: Work) -> int | None:
+    if not _PLANNABLE.match(work.sql):
+        return None
+    plan = await connector.scalar(f"EXPLAIN (FORMAT JSON) {work.sql}", work.params)
+    node = plan[0]["Plan"]
+    # A statement without RETURNING has 0 rows of its own: the plan below says how many it meets.
+    while not node.get("Plan Rows") and node.get("Plans"):
+        node = node["Plans"][0]
+    return int(node.get("Plan Rows", 0))
+
+
+def _result(output: dict[str, Any], suffix: str = "") -> StepResult:
+    changed = output.get("rows_affected")
+    if changed is not None:
+        return StepResult(output, f"{counted(changed)} affected{suffix}", changed)
+    return StepResult(output, f"{counted(output['row_count'])}{suffix}", None)

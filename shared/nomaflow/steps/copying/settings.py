@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+_NAME_BYTES = 63  # NAMEDATALEN - 1
+
 UNAVAILABLE: dict[str, tuple[Any, ...]] = {
     "transform": (None,),
     "streams": ("auto", 1),
@@ -20,7 +22,9 @@ class _End(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     connector: str = Field("default", min_length=1, description="The SQL connector.")
-    schema_name: str | None = Field(None, alias="schema", description="The schema; absent: the connection's search path.")
+    schema_name: str | None = Field(
+        None, alias="schema", description="The schema; absent: the connection's search path."
+    )
 
     @field_validator("schema_name")
     @classmethod
@@ -32,9 +36,15 @@ class Source(_End):
     """Where rows come from: a table, or a query."""
 
     table: str | None = Field(None, description="The table or view to read.")
-    query: str | None = Field(None, description="Instead of a table: a SELECT with `:name` parameters.")
-    params: dict[str, Any] = Field(default_factory=dict, description="Values of the `:name` parameters of query and where.")
-    where: str | None = Field(None, description="A condition on the table's rows, with `:name` parameters.")
+    query: str | None = Field(
+        None, description="Instead of a table: a SELECT with `:name` parameters."
+    )
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="Values of the `:name` parameters of query and where."
+    )
+    where: str | None = Field(
+        None, description="A condition on the table's rows, with `:name` parameters."
+    )
 
     @field_validator("table")
     @classmethod
@@ -46,14 +56,18 @@ class Source(_End):
         if (self.table is None) == (self.query is None):
             raise ValueError("give either `table` or `query`")
         if self.query is not None and (self.schema_name or self.where):
-            raise ValueError("`schema` and `where` belong to a `table`; write them into the `query`")
+            raise ValueError(
+                "`schema` and `where` belong to a `table`; write them into the `query`"
+            )
         return self
 
 
 class Target(_End):
     """Where rows go."""
 
-    table: str = Field(description="The table to fill; overwrite creates it when it does not exist.")
+    table: str = Field(
+        description="The table to fill; overwrite creates it when it does not exist."
+    )
 
     @field_validator("table")
     @classmethod
@@ -62,13 +76,15 @@ class Target(_End):
 
 
 def identifier(value: str) -> str:
-    """A name PostgreSQL keeps whole (at most 63 bytes, no NUL); ValueError otherwise, nothing is ever folded or cut."""
+    """A name that PostgreSQL keeps whole; ValueError otherwise, nothing is ever folded or cut."""
     if not value:
         raise ValueError("a name cannot be empty")
     if "\x00" in value:
         raise ValueError("a name cannot hold a NUL character")
-    if len(value.encode()) > 63:
-        raise ValueError(f"the name {value!r:.80} has {len(value.encode())} bytes; PostgreSQL keeps at most 63")
+    if len(value.encode()) > _NAME_BYTES:
+        raise ValueError(
+            f"the name {value!r:.80} has {len(value.encode())} bytes; PostgreSQL keeps at most 63"
+        )
     return value
 
 

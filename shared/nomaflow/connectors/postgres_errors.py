@@ -1,0 +1,75 @@
+"""PostgreSQL's and the network's complaints as sentences, with the category retries ask for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import asyncpg
+
+from nomaflow.errors import Category, StepError
+
+# SQLSTATE classes and codes that say the connection, not the statement, is the trouble
+# (PostgreSQL manual, appendix A).
+_CONNECTION = ("08", "57P01", "57P02", "57P03", "57P05", "53300", "28")
+_ARGUMENT = re.compile(r"(?:for query argument )?\$(\d+)")
+
+
+def place(host: object, port: object, database: object, user: object) -> str:
+    """Where a connector leads, without its secret."""
+    return f"{user or 'the default role'}@{host}:{port}/{database}"
+
+
+def cannot_connect(connector: str, where: str, error: BaseException) -> StepError:
+    """A connection that could not be made."""
+    return StepError(
+        f"cannot connect to connector {connector!r} ({where}): {_plain(error)}",
+        category="connection",
+    )
+
+
+def failed(connector: str, error: BaseException, names: Sequence[str] = ()) -> StepError:
+    """A statement that failed; `$n` in the words becomes the parameter's name."""
+    if isinstance(error, asyncpg.PostgresError):
+        return _server_error(connector, error, names)
+    if isinstance(error, OSError | asyncpg.InterfaceError) and _is_lost(error):
+        return StepError(
+            f"the connection of connector {connector!r} was lost: {_plain(error)}",
+            category="connection",
+        )
+    return StepError(f"connector {connector!r}: {_named(_plain(error), names)}")
+
+
+def _server_error(connector: str, error: asyncpg.PostgresError, names: Sequence[str]) -> StepError:
+    code = str(error.sqlstate or "")
+    words = _named(str(error).partition("\n")[0], names)
+    for label, value in (("detail", error.detail), ("hint", error.hint), ("where", error.context)):
+        if value:
+            words += f"; {label}: {_named(str(value), names)}"
+    category: Category = "error"
+    if code.startswith(_CONNECTION):
+        category = "connection"
+    elif code == "57014" and "timeout" in str(error):
+        category = "timeout"
+    return StepError(
+        f"connector {connector!r}: {words} (SQLSTATE {code})" if code else f"{connector}: {words}",
+        category=category,
+    )
+
+
+def _is_lost(error: BaseException) -> bool:
+    return isinstance(error, OSError) or "connection" in str(error)
+
+
+def _named(text: str, names: Sequence[str]) -> str:
+    def name(found: re.Match[str]) -> str:
+        number = int(found.group(1))
+        return f"`:{names[number - 1]}`" if 0 < number <= len(names) else found.group()
+
+    return _ARGUMENT.sub(name, text)
+
+
+def _plain(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error).partition("\n")[0] or type(error).__name__
