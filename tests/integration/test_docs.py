@@ -1,0 +1,168 @@
+"""Documentation is a test subject: its blocks load, its links lead somewhere, its tables equal the code."""
+
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import click
+import graphql
+import pytest
+import typer.main
+
+from nomaflow.cli.main import gather
+from nomaflow.connectors import spec as connector_spec
+from nomaflow.lifecycle import RUN_EDGES, STEP_EDGES
+from nomaflow.project import Project
+from nomaflow.settings import CLIENT_NAMES, Settings, variable
+from nomaflow.steps import registry
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "examples").glob("*.md"),
+        *(ROOT / "examples").glob("*/*.md"),
+    ]
+)
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$", re.MULTILINE)
+COMMAND = re.compile(r"^(?:\$ )?(nomaflow .*|make .*)$", re.MULTILINE)
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+def blocks(language):
+    return [
+        pytest.param(text, id=f"{name_of(page)}-{number}")
+        for page in PAGES
+        for number, (found, text) in enumerate(FENCE.findall(page.read_text(encoding="utf-8")))
+        if found == language
+    ]
+
+
+def anchors(page):
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for inline, reference in LINK.findall(text):
+        target = inline or reference
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        path, _, anchor = target.partition("#")
+        place = (page.parent / path) if path else page
+        assert place.exists(), f"{name_of(page)} links to {target}"
+        if anchor and place.suffix == ".md":
+            assert anchor in anchors(place), f"{name_of(page)} links to {target}"
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_toml_loads(text, tmp_path):
+    read = tomllib.loads(text)
+    for key, file in (
+        ("jobs", "jobs.toml"),
+        ("connectors", "connectors.toml"),
+        ("channels", "alerts.toml"),
+    ):
+        if key in read:
+            (tmp_path / file).write_text(text, encoding="utf-8")
+    project = Project(tmp_path)
+    said = [p.message for p in project.read_jobs().problems]
+    for raw in read.get("connectors", {}).values():
+        connector_spec.parse(raw)
+    if "channels" in read:
+        project.alerts()
+    assert said == []
+
+
+@pytest.mark.parametrize("text", blocks("graphql"))
+def test_graphql_fits_the_schema(text):
+    schema = graphql.build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
+    assert graphql.validate(schema, graphql.parse(text)) == []
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_python_compiles(text):
+    compile(text, "block", "exec")
+
+
+@pytest.mark.parametrize("text", blocks("json"))
+def test_json_loads(text):
+    json.loads(text)
+
+
+@pytest.mark.parametrize("text", blocks("sh"))
+def test_commands_exist(text):
+    targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for line in COMMAND.findall(text):
+        words = shlex.split(line, comments=True)
+        if words[0] == "make":
+            assert {w for w in words[1:] if "=" not in w} <= targets, line
+        else:
+            assert_parses(words[1:], line)
+
+
+def assert_parses(words, line):
+    """Walk down to the subcommand and let it read its options, without running anything."""
+    command = typer.main.get_command(gather())
+    context = click.Context(command, info_name="nomaflow")
+    while isinstance(command, click.Group):
+        assert words, line
+        assert words[0] in command.commands, line
+        command = command.commands[words[0]]
+        context = click.Context(command, parent=context, info_name=words[0])
+        words = words[1:]
+    if not {"--help", "-h"} & set(words):
+        command.make_context(command.name, list(words), parent=context)
+
+
+def test_every_setting_is_documented():
+    page = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(NOMAFLOW_\w+)` \| (.*) \|$", page, re.MULTILINE))
+    expected = {
+        variable(name): f"{shown(field.default)} | {field.description}"
+        for name, field in Settings.model_fields.items()
+    }
+    assert rows == expected
+    assert all(name in page for name in CLIENT_NAMES)
+
+
+def shown(default):
+    match default:
+        case None | ():
+            return "-"
+        case bool():
+            return f"`{str(default).lower()}`"
+        case float():
+            return f"`{default:g}`"
+        case tuple():
+            return f"`{','.join(default)}`"
+        case _:
+            return f"`{default}`"
+
+
+@pytest.mark.parametrize(("heading", "edges"), [("Runs", RUN_EDGES), ("Steps", STEP_EDGES)])
+def test_the_drawing_of_states_is_the_law(heading, edges):
+    page = (ROOT / "docs/lifecycle.md").read_text(encoding="utf-8")
+    section = re.search(rf"^## {heading}$(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)[1]
+    law = {(a.value, b.value) for a, onward in edges.items() for b in onward}
+    assert set(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", section, re.MULTILINE)) == law
+    drawn = set(re.findall(r"^ +(\w+) --> (\w+):", section, re.MULTILINE))
+    assert drawn == law
+    final = {s.value for s, onward in edges.items() if not onward}
+    assert set(re.findall(r"^ +(\w+) --> \[\*\]$", section, re.MULTILINE)) == final
+
+
+def test_the_table_of_step_types_is_the_registry():
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = re.search(r"^## Step types$(.*?)^## ", page, re.MULTILINE | re.DOTALL)[1]
+    listed = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+    assert listed == {step.type_name for step in registry.OURS}
