@@ -9,6 +9,7 @@ refuses to run as root.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import pwd
@@ -103,6 +104,9 @@ class EmbeddedServers:
         async with asyncio.TaskGroup() as group:
             for server in reversed(self._servers):
                 group.create_task(server.stop())
+        if self._run.parent != self.home:
+            with contextlib.suppress(OSError):  # absent, or not empty: a server would not end
+                self._run.rmdir()
 
     async def keep_running(self, tell: Callable[[str], None]) -> None:
         """Start a server again when it dies, until cancelled; `tell` receives the sentences."""
