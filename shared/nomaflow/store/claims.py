@@ -24,6 +24,7 @@ class Claimed:
     job_id: UUID | None
     job_name: str
     job_revision: int | None
+    trigger: str
     triggered_by: str
     principal: str
     schedule_name: str | None
@@ -41,6 +42,10 @@ class Claimed:
     abort_reason: str | None
     rescued: bool
     """True when it was taken over from a worker whose lease ran out."""
+    origin: str | None
+    """Who declared the job, `file` or `api`: it decides which secrets and hosts it may use."""
+    opened: int | None
+    """Position of the step that this claim started; None when it was running already."""
     seq: int
 
     @property
@@ -104,6 +109,8 @@ WITH due AS ({due}
   FROM mine m JOIN opened o ON o.run_id = m.id
 )
 SELECT m.*, extract(epoch FROM clock_timestamp() - m.started_at)::float8 AS elapsed_seconds,
+  (SELECT j.origin FROM nomaflow.jobs j WHERE j.id = m.job_id) AS origin,
+  (SELECT o.position FROM opened o WHERE o.run_id = m.id) AS opened,
   (SELECT jsonb_agg(jsonb_build_object('position', s.position, 'name', s.name,
       'status', CASE WHEN o.position IS NULL THEN s.status ELSE 'running' END,
       'attempt', coalesce(o.attempt, s.attempt),
@@ -151,9 +158,9 @@ def _claimed(row: Record) -> Claimed:
         for s in row["steps"] or ()
     )
     facts = (
-        "kind job_id job_name job_revision triggered_by principal schedule_name scheduled_for "
+        "kind job_id job_name job_revision trigger triggered_by principal schedule_name scheduled_for "
         "queued_at started_at elapsed_seconds params overrides log_level dry_run log_lines "
-        "abort_requested_by abort_reason rescued seq"
+        "abort_requested_by abort_reason rescued origin opened seq"
     ).split()
     return Claimed(
         held=Held(row["id"], row["fence"], RunStatus.RUNNING, steps),

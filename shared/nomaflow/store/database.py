@@ -35,6 +35,9 @@ async def prepare(connection: Connection) -> None:
 class Database:
     """The pool; one per program."""
 
+    Error = (asyncpg.PostgresError, asyncpg.InterfaceError)
+    """What the server or the connection to it may raise; programs wait and try again."""
+
     def __init__(self, pool: asyncpg.Pool, url: str) -> None:
         self.pool = pool
         self.url = url

@@ -1,0 +1,1 @@
+"""The worker: claims runs, executes their chains, writes history."""

@@ -1,0 +1,120 @@
+"""One try of one step: prepared, bounded in time, and turned into an outcome whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nomaflow.errors import StepError
+from nomaflow.store import logs
+from nomaflow_worker import preview
+from nomaflow_worker.context import Context
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nomaflow.job import StepSpec
+    from nomaflow.lifecycle import StepState
+    from nomaflow.steps.base import EarlierStep, StepResult
+    from nomaflow.store.claims import Claimed
+    from nomaflow_worker.journal import Journal
+    from nomaflow_worker.rendering import Prepared
+    from nomaflow_worker.tools import Tools
+
+STOP_GRACE_SECONDS = 3.0
+"""A cancelled step that has not ended by then is left behind."""
+INPUT_SHOWN_AFTER_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a try: a result, an error, or neither when it was stopped from outside."""
+
+    result: StepResult | None = None
+    error: BaseException | None = None
+    shown: Mapping[str, Any] | None = None
+    """The settings it ran with, for history; not masked yet."""
+
+
+class Attempt:
+    """Runs one try as a task of its own, so that `stop` ends the step and not its chain."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        claimed: Claimed,
+        journal: Journal,
+        outputs: Mapping[str, EarlierStep],
+    ) -> None:
+        self._tools, self._claimed, self._journal = tools, claimed, journal
+        self._outputs = outputs
+        self._task: asyncio.Task[Outcome] | None = None
+        self._context: Context | None = None
+        self._noting: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """End the step: its context says so, its task is cancelled."""
+        if self._context is not None:
+            self._context.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def run(self, step: StepSpec, state: StepState, prepared: Prepared) -> Outcome:
+        """Run the step once; never raises for what the step does."""
+        self._task = asyncio.create_task(self._run(step, state, prepared), name=step.name)
+        try:
+            await asyncio.wait({self._task})
+        finally:
+            task, self._task = self._task, None
+        return Outcome(shown=prepared.shown) if task.cancelled() else task.result()
+
+    async def _run(self, step: StepSpec, state: StepState, prepared: Prepared) -> Outcome:
+        shown = prepared.shown
+        self._context = Context(
+            self._tools,
+            self._claimed,
+            self._journal,
+            prepared,
+            step=step.name,
+            position=state.position,
+            attempt=state.attempt,
+            outputs=self._outputs,
+            timeout_seconds=step.timeout_seconds,
+            policy=self._tools.http_policy(self._claimed),
+        )
+        loop = asyncio.get_running_loop()
+        noted = loop.call_later(INPUT_SHOWN_AFTER_SECONDS, self._note, state.position, shown)
+        limit = asyncio.timeout(step.timeout_seconds)
+        try:
+            async with limit:
+                result = await prepared.step.run(self._context)
+            return Outcome(result=result, shown=shown)
+        except asyncio.CancelledError:
+            return Outcome(shown=shown)
+        except TimeoutError as error:
+            late = StepError(f"timeout after {step.timeout_seconds:g} s", category="timeout")
+            return Outcome(error=late if limit.expired() else error, shown=shown)
+        except Exception as error:  # noqa: BLE001  a step's failure is a fact, not our fault
+            return Outcome(error=error, shown=shown)
+        finally:
+            noted.cancel()
+            context, self._context = self._context, None
+            await context.close()
+
+    def _note(self, position: int, shown: Mapping[str, Any]) -> None:
+        """Show the settings of a step that takes its time before it has ended."""
+        self._noting = asyncio.create_task(self._write_input(position, shown))
+
+    async def _write_input(self, position: int, shown: Mapping[str, Any]) -> None:
+        tools = self._tools
+        brief = preview.of(tools.secrets.masker().value(dict(shown)), tools.limits.truncate_bytes)
+        with contextlib.suppress(OSError, TimeoutError, *tools.db.Error):
+            await logs.note(
+                tools.db,
+                self._claimed.run_id,
+                self._claimed.held.fence,
+                position,
+                shown_input=brief,
+            )

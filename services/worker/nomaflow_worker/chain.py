@@ -1,0 +1,340 @@
+"""One claimed run, from its first open step to its last move.
+
+The chain asks `lifecycle` what follows from what happened, writes that one move, and only then
+goes on. When the claim is lost it stops and says nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from nomaflow import definitions, expression, lifecycle
+from nomaflow.dispatch import abort_words
+from nomaflow.errors import Failure, NomaflowError, StepError
+from nomaflow.lifecycle import Onward, RunStatus, StepStatus
+from nomaflow.retry import RetryPolicy
+from nomaflow.steps.base import EarlierStep
+from nomaflow.store import claims, logs
+from nomaflow_worker import alarms, preview, rendering
+from nomaflow_worker.attempt import Attempt, Outcome
+from nomaflow_worker.context import application
+from nomaflow_worker.journal import Journal
+from nomaflow_worker.record import LostClaimError, Record
+
+if TYPE_CHECKING:
+    from nomaflow.job import JobSpec, StepSpec
+    from nomaflow.lifecycle import Held, Move, StepState
+    from nomaflow.steps.base import StepResult
+    from nomaflow.store.claims import Claimed
+    from nomaflow_worker.tools import Tools
+
+log = structlog.get_logger(__name__)
+
+STOPPING = "its worker is stopping"
+
+
+class Stop(Enum):
+    """Why a chain must not go on."""
+
+    ABORT = auto()
+    TIME_UP = auto()
+    SURRENDER = auto()
+    LOST = auto()
+
+
+class Chain:
+    """Executes one run; `stop` and `drain` may be called at any moment from the same loop."""
+
+    def __init__(self, tools: Tools, claimed: Claimed) -> None:
+        self.tools, self.claimed = tools, claimed
+        self.outputs: dict[str, EarlierStep] = {}
+        self.stopping: Stop | None = None
+        self.draining = False
+        limits = tools.limits
+        self.journal = Journal(
+            tools.db,
+            tools.bell,
+            claimed.run_id,
+            claimed.held.fence,
+            tools.secrets.masker,
+            level=claimed.log_level,
+            already=claimed.log_lines,
+            max_lines=limits.log_max_lines,
+            max_bytes=limits.truncate_bytes,
+        )
+        self.record = Record(tools.db, tools.bell, claimed.held, self.journal)
+        self._attempt = Attempt(tools, claimed, self.journal, self.outputs)
+        self._prepared: tuple[int, rendering.Prepared] | None = None
+        self._stop_words = ""
+        self._nudged = asyncio.Event()
+        self._shown: Any = None
+        self._log = log.bind(run_id=str(claimed.run_id), job=claimed.job_name)
+
+    @property
+    def held(self) -> Held:
+        """The run as history holds it."""
+        return self.record.held
+
+    def stop(self, why: Stop, words: str = "") -> None:
+        """End the chain; the first reason counts, except that a lost claim beats all."""
+        if self.stopping is None or why is Stop.LOST:
+            self.stopping, self._stop_words = why, words
+        self.record.lost = self.record.lost or why is Stop.LOST
+        self._attempt.stop()
+        self._nudged.set()
+
+    def drain(self) -> None:
+        """Hand the rest of the chain back at the next boundary between steps or tries."""
+        self.draining = True
+        self._nudged.set()
+
+    async def run(self) -> None:
+        """Execute until the run is over, handed back, or lost."""
+        flusher = asyncio.create_task(self.journal.keep_flushing(), name="journal")
+        clock: asyncio.TimerHandle | None = None
+        try:
+            spec = await self._definition()
+            left = max(spec.timeout_seconds - self.claimed.elapsed_seconds, 0)
+            clock = asyncio.get_running_loop().call_later(
+                left, self.stop, Stop.TIME_UP, f"timeout after {spec.timeout_seconds:g} s"
+            )
+            if (by := self.claimed.abort_requested_by) is not None:
+                self.stop(Stop.ABORT, abort_words(by, self.claimed.abort_reason))
+            await self._live(spec)
+        except LostClaimError:
+            self._log.warning("the run is no longer this worker's; nothing more is written")
+        except Exception as error:
+            self._log.exception("the run could not be carried on")
+            with contextlib.suppress(LostClaimError):
+                await self._give_up(error)
+        finally:
+            if clock is not None:
+                clock.cancel()
+            flusher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await flusher
+
+    async def _definition(self) -> JobSpec:
+        job_id, revision = self.claimed.job_id, self.claimed.job_revision
+        if job_id is None or revision is None:
+            raise StepError("the job of this run was removed before it could run")
+        return await definitions.of_run(self.tools.db, job_id, revision)
+
+    async def _live(self, spec: JobSpec) -> None:
+        steps = {step.name: step for step in spec.steps}
+        if any(s.status in {StepStatus.SUCCEEDED, StepStatus.FAILED} for s in self.held.steps):
+            await self._remember()
+        if self.claimed.rescued and self.claimed.opened is None and self.stopping is None:
+            await self._rescue(spec, steps)
+        while self.held.status is RunStatus.RUNNING:
+            state = self.held.current
+            if state is None:
+                await self._write(lifecycle.finish(self.held), spec)
+            elif self.stopping is not None:
+                await self._end(spec, steps[state.name], state)
+            elif state.status is StepStatus.RETRYING:
+                await self._write(lifecycle.reopen(self.held), spec)
+            else:
+                await self._one_try(spec, steps[state.name], state)
+
+    # What a try leads to
+
+    async def _one_try(self, spec: JobSpec, step: StepSpec, state: StepState) -> None:
+        tries = f"attempt {state.attempt} of {spec.retry_for(step).attempts}"
+        self._say("INFO", f"step `{step.name}` started ({step.type}, {tries})", step)
+        self._shown = None
+        try:
+            if step.when is not None and not self._holds(spec, step.when):
+                self._say("INFO", f"step `{step.name}` skipped: its condition is false", step)
+                onward = self._onward(spec, step)
+                move = lifecycle.skip(self.held, lifecycle.SKIPPED_CONDITION, onward)
+                await self._write(move, spec)
+                return
+            prepared = self._take_prepared(state) or self._prepare(spec, step, state.attempt)
+        except (NomaflowError, StepError) as error:
+            outcome = Outcome(error=error)
+        else:
+            outcome = await self._attempt.run(step, state, prepared)
+        self._shown = self._brief(outcome.shown)
+        if self.stopping is not None and outcome.result is None:
+            return
+        self.journal.forget_progress()
+        move = (
+            self._failed(spec, step, outcome)
+            if outcome.result is None
+            else self._succeeded(spec, step, outcome.result)
+        )
+        await self._write(move, spec)
+        if move.status is RunStatus.RUNNING and move.wait_seconds > 0:
+            await self._back_off(spec, move.wait_seconds)
+
+    def _succeeded(self, spec: JobSpec, step: StepSpec, result: StepResult) -> Move:
+        self.outputs[step.name] = EarlierStep(step.name, "succeeded", result.output)
+        masker = self.tools.secrets.masker()
+        masked = masker.value(result.output)
+        brief = preview.of(masked, self.tools.limits.truncate_bytes)
+        done = lifecycle.Result(
+            output=brief,
+            whole_output=None if brief is masked else masked,
+            summary=masker.text(result.summary)[:500],
+            rows_affected=result.rows_affected,
+            input=self._shown,
+        )
+        words = f" · {done.summary}" if done.summary else ""
+        self._say("INFO", f"step `{step.name}` succeeded{words}", step)
+        onward = self._onward(spec, step)
+        if self.draining:
+            return lifecycle.hand_over(self.held, done, onward, f"handed back: {STOPPING}")
+        return lifecycle.succeed(self.held, done, onward)
+
+    def _failed(self, spec: JobSpec, step: StepSpec, outcome: Outcome) -> Move:
+        error = outcome.error or StepError("the step ended without a result")
+        output = error.output if isinstance(error, StepError) else None
+        if output:
+            self.outputs[step.name] = EarlierStep(step.name, "failed", output)
+        failure = self._masked(error)
+        self._say("ERROR", f"step `{step.name}` failed: {failure.message}", step)
+        if failure.traceback:
+            self._say("DEBUG", failure.traceback, step)
+        move = lifecycle.fail(
+            self.held,
+            failure,
+            spec.retry_for(step),
+            shown=self._shown,
+            output=self._brief(output),
+            continue_on_error=step.continue_on_error,
+            onward=self._onward(spec, step) if step.continue_on_error else None,
+        )
+        if move.steps[0].status is StepStatus.RETRYING:
+            self._say("WARNING", f"step `{step.name}`: {move.steps[0].reason}", step)
+        return move
+
+    def _onward(self, spec: JobSpec, after: StepSpec) -> Onward:
+        """Look ahead: steps whose condition is false are passed over, the next one is opened."""
+        states = {state.name: state for state in self.held.steps}
+        skips: list[tuple[int, str]] = []
+        for step in spec.steps:
+            state = states[step.name]
+            if state.position <= states[after.name].position or state.status in lifecycle.FINAL_STEP:
+                continue
+            try:
+                if step.when is not None and not self._holds(spec, step.when):
+                    skips.append((state.position, lifecycle.SKIPPED_CONDITION))
+                    continue
+                prepared = self._prepare(spec, step, 1)
+            except (NomaflowError, StepError):  # the step itself will say so when it runs
+                return Onward(tuple(skips), state.position)
+            self._prepared = (state.position, prepared)
+            return Onward(tuple(skips), state.position, self._brief(prepared.shown))
+        return Onward(tuple(skips))
+
+    async def _back_off(self, spec: JobSpec, seconds: float) -> None:
+        """Wait for the next try here when it is soon; else give the slot back until then."""
+        if seconds <= self.tools.limits.hold_wait_seconds and not self.draining:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._nudged.wait()
+            if self.stopping is not None or not self.draining:
+                return
+        state = self.held.current
+        reason = f"waiting: {state.reason}" if state and state.reason else "waiting for a retry"
+        move = lifecycle.release(self.held, reason, not_before_seconds=seconds)
+        await self._write(move, spec)
+
+    # Being stopped, and going on where another was
+
+    async def _end(self, spec: JobSpec, step: StepSpec, state: StepState) -> None:
+        """Answer a stop: the run is aborted, handed back, or not ours any more."""
+        match self.stopping:
+            case Stop.ABORT | Stop.TIME_UP:
+                move = lifecycle.abort(self.held, self._stop_words, shown=self._shown)
+            case Stop.SURRENDER if state.status is StepStatus.RUNNING:
+                repeatable = self._repeatable(spec, step, state)
+                policy = spec.retry_for(step)
+                move = lifecycle.surrender(self.held, policy, repeatable=repeatable, why=STOPPING)
+            case Stop.SURRENDER:
+                move = lifecycle.release(self.held, f"handed back: {STOPPING}")
+            case _:
+                raise LostClaimError
+        await self._write(move, spec)
+
+    async def _remember(self) -> None:
+        """Read what earlier steps put out, whole: this chain did not run them itself."""
+        found = await claims.whole_outputs(self.tools.db, self.claimed.run_id)
+        for name, earlier in found.items():
+            self.outputs[name] = EarlierStep(name, earlier["status"], earlier["output"])
+
+    async def _rescue(self, spec: JobSpec, steps: dict[str, StepSpec]) -> None:
+        """Go on with the step that a dead worker left running."""
+        state = self.held.current
+        if state is None or state.status is not StepStatus.RUNNING:
+            return
+        step = steps[state.name]
+        for backend in await logs.backends_of(self.tools.db, self.claimed.run_id, state.position):
+            name = backend.get("application") or application(self.claimed.run_id, step.name)
+            await self.tools.connections.terminate(backend["connector"], backend["pid"], name)
+        why = "its worker is gone"
+        self._say("WARNING", f"step `{step.name}` was interrupted: {why}", step)
+        repeatable = self._repeatable(spec, step, state)
+        move = lifecycle.interrupt(
+            self.held, spec.retry_for(step), repeatable=repeatable, why=why
+        )
+        await self._write(move, spec)
+        if move.status is RunStatus.RUNNING and move.wait_seconds > 0:
+            await self._back_off(spec, move.wait_seconds)
+
+    def _repeatable(self, spec: JobSpec, step: StepSpec, state: StepState) -> bool:
+        if step.on_interrupt is not None:
+            return step.on_interrupt == "retry"
+        try:
+            return self._prepare(spec, step, state.attempt).step.interrupt_default() == "retry"
+        except (NomaflowError, StepError):
+            return False
+
+    async def _give_up(self, error: Exception) -> None:
+        """Fail a run that the engine could not carry on, so that it is not tried for ever."""
+        state = self.held.current
+        if state is not None and state.status is StepStatus.RUNNING:
+            await self._write(lifecycle.fail(self.held, self._masked(error), RetryPolicy()), None)
+
+    # Small things said often
+
+    async def _write(self, move: Move, spec: JobSpec | None) -> None:
+        if not move.is_final:
+            await self.record.write(move)
+            return
+        why = f": {move.reason}" if move.reason else ""
+        level = "ERROR" if move.status is RunStatus.FAILED else "INFO"
+        self._say(level, f"run {move.status.value}{why}", None)
+        await self.record.write(move, alarms.on_final(self.tools, self.claimed, spec, move))
+
+    def _prepare(self, spec: JobSpec, step: StepSpec, attempt: int) -> rendering.Prepared:
+        env = self.tools.env_for(self.claimed)
+        return rendering.prepare(self.claimed, spec, step, attempt, self.outputs, env)
+
+    def _take_prepared(self, state: StepState) -> rendering.Prepared | None:
+        """The step as `_onward` prepared it a moment ago; a later try is prepared afresh."""
+        kept, self._prepared = self._prepared, None
+        fresh = kept is not None and kept[0] == state.position and state.tries == 1
+        return kept[1] if kept is not None and fresh else None
+
+    def _holds(self, spec: JobSpec, when: str) -> bool:
+        data = rendering.condition_data(self.claimed, spec, self.outputs)
+        return expression.compile(when).is_true(data)
+
+    def _brief(self, value: Any) -> Any:
+        if value is None:
+            return None
+        masked = self.tools.secrets.masker().value(dict(value))
+        return preview.of(masked, self.tools.limits.truncate_bytes)
+
+    def _masked(self, error: BaseException) -> Failure:
+        return Failure(**self.tools.secrets.masker().value(Failure.of(error).as_json()))
+
+    def _say(self, level: str, message: str, step: StepSpec | None) -> None:
+        self.journal.write(level, message, step.name if step else None)

@@ -1,0 +1,128 @@
+"""The worker's connectors: specs rendered with today's secrets, and one bounded pool for each."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from nomaflow import template
+from nomaflow.connectors import http, sql
+from nomaflow.connectors.spec import HttpConnectorSpec, SqlConnectorSpec
+from nomaflow.errors import NomaflowError, StepError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nomaflow.connectors.http import HttpPolicy, HttpSettings
+    from nomaflow.connectors.spec import ConnectorSpec
+    from nomaflow.connectors.sql import Session, SqlConnector, SqlPool
+    from nomaflow.project import Project
+
+log = structlog.get_logger(__name__)
+
+DEFAULT = "default"
+
+
+class Connections:
+    """Every connector of the project, by name; `default` is the service's own database."""
+
+    def __init__(self, project: Project, default_url: str) -> None:
+        self._project = project
+        self._default = SqlConnectorSpec(kind="sql", url=default_url)
+        self._pools: dict[str, SqlPool] = {}
+        self._retired: set[asyncio.Task[None]] = set()
+
+    def kinds(self) -> dict[str, str]:
+        """Names of the connectors there are, and the kind of each."""
+        specs = self._project.connectors().specs
+        return {DEFAULT: "sql", **{name: spec.kind for name, spec in specs.items()}}
+
+    def spec(self, name: str) -> ConnectorSpec:
+        """The connector's settings with secrets filled in; StepError for an unknown name."""
+        declared = self._project.connectors().specs.get(name)
+        if declared is None:
+            if name == DEFAULT:
+                return self._default
+            known = ", ".join(sorted(self.kinds()))
+            raise StepError(
+                f"there is no connector `{name}` in connectors.toml; known ones: {known}",
+                retryable=False,
+            )
+        scope = template.Scope(env=self._project.env())
+        try:
+            return declared.rendered(lambda value: template.render(value, scope))
+        except NomaflowError as error:
+            raise StepError(f"connector `{name}`: {error.message}", retryable=False) from None
+
+    def sql(self, name: str, session: Session) -> SqlConnector:
+        """A step's own use of a SQL connector, from the pool all steps share."""
+        spec = self.spec(name)
+        if not isinstance(spec, SqlConnectorSpec):
+            raise StepError(
+                f"connector `{name}` is of kind {spec.kind}; this step needs kind sql",
+                retryable=False,
+            )
+        return self._pool(name, spec).connector(session)
+
+    def http(self, name: str | None, policy: HttpPolicy) -> HttpSettings:
+        """What an HTTP request starts from, with the credentials of connector `name`."""
+        if name is None:
+            return http.HttpSettings(policy=policy)
+        spec = self.spec(name)
+        if not isinstance(spec, HttpConnectorSpec):
+            raise StepError(
+                f"connector `{name}` is of kind {spec.kind}; this step needs kind http",
+                retryable=False,
+            )
+        return http.settings(spec, policy)
+
+    def table(self, name: str) -> Mapping[str, Any]:
+        """The rendered settings as a table, for a child process that opens its own connection."""
+        return self.spec(name).model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    async def terminate(self, name: str, pid: int, application: str) -> None:
+        """End a server process that an earlier try of a step left behind, if it is still there."""
+        with suppress(StepError):
+            spec = self.spec(name)
+            if not isinstance(spec, SqlConnectorSpec):
+                return
+            own = sql.pool(name, spec)
+            connector = own.connector(sql.Session(application="nomaflow:rescue"))
+            try:
+                async with asyncio.timeout(5):
+                    await connector.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE pid = :pid AND left(application_name, 60) = left(:application, 60)",
+                        {"pid": pid, "application": application},
+                    )
+            except TimeoutError:
+                log.warning("could not end a server process", connector=name, pid=pid)
+            finally:
+                await connector.close()
+                await own.close()
+
+    async def close(self) -> None:
+        """Close every pool; statements in flight are cancelled on their servers."""
+        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+        self._pools.clear()
+
+    def _pool(self, name: str, spec: SqlConnectorSpec) -> SqlPool:
+        kept = self._pools.get(name)
+        if kept is not None and kept.spec == spec:
+            return kept
+        if kept is not None:  # its settings changed; steps in flight keep what they hold
+            self._retire(kept)
+        pool = self._pools[name] = sql.pool(name, spec)
+        return pool
+
+    def _retire(self, pool: SqlPool) -> None:
+        async def later() -> None:
+            await asyncio.sleep(3600)  # the longest default step; then it is surely idle
+            await pool.close()
+
+        task = asyncio.create_task(later(), name=f"retire {pool.name}")
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)

@@ -1,0 +1,242 @@
+"""What a running step knows and reaches, seen from the engine; also the ear of python children."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from nomaflow.connectors.sql import Session
+from nomaflow.store import logs
+from nomaflow_worker.sandbox.request import ChildRequest, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+    from nomaflow.connectors.http import HttpPolicy, HttpSettings
+    from nomaflow.connectors.sql import SqlConnector
+    from nomaflow.steps.base import EarlierStep, PythonCall
+    from nomaflow.store.claims import Claimed
+    from nomaflow_worker.journal import Journal
+    from nomaflow_worker.rendering import Prepared
+    from nomaflow_worker.tools import Tools
+
+
+class StepLog:
+    """Lines of one step into the run's journal; fields follow the message as `key=value`."""
+
+    def __init__(self, journal: Journal, step: str) -> None:
+        self._journal = journal
+        self._step = step
+
+    def debug(self, message: str, **fields: Any) -> None:
+        """Kept only when the run's level is DEBUG."""
+        self.line("DEBUG", message, fields)
+
+    def info(self, message: str, **fields: Any) -> None:
+        """The ordinary line."""
+        self.line("INFO", message, fields)
+
+    def warning(self, message: str, **fields: Any) -> None:
+        """Something a person should know of although the step goes on."""
+        self.line("WARNING", message, fields)
+
+    def error(self, message: str, **fields: Any) -> None:
+        """Something that went wrong."""
+        self.line("ERROR", message, fields)
+
+    def line(
+        self, level: str, message: str, fields: Mapping[str, Any], at: datetime | None = None
+    ) -> None:
+        """Write one line; an unknown level counts as INFO."""
+        tail = "".join(f" {key}={value}" for key, value in fields.items())
+        known = level if level in {"DEBUG", "INFO", "WARNING", "ERROR"} else "INFO"
+        self._journal.write(known, f"{message}{tail}", self._step, at)
+
+
+class Context:
+    """One try of one step; `close` gives back every connection it opened."""
+
+    def __init__(  # noqa: PLR0913  what a try is made of
+        self,
+        tools: Tools,
+        claimed: Claimed,
+        journal: Journal,
+        prepared: Prepared,
+        *,
+        step: str,
+        position: int,
+        attempt: int,
+        outputs: Mapping[str, EarlierStep],
+        timeout_seconds: float,
+        policy: HttpPolicy,
+    ) -> None:
+        self._tools, self._claimed, self._journal = tools, claimed, journal
+        self._position, self._timeout, self._policy = position, timeout_seconds, policy
+        self.step, self.attempt, self.outputs = step, attempt, outputs
+        self.params = prepared.params
+        self.log = StepLog(journal, step)
+        self._opened: list[SqlConnector] = []
+        self._backends: list[dict[str, Any]] = []
+        self._notes: set[asyncio.Task[None]] = set()
+        self._cancelled = False
+
+    @property
+    def run_id(self) -> UUID:
+        """The run's id."""
+        return self._claimed.run_id
+
+    @property
+    def job(self) -> str:
+        """The job's name."""
+        return self._claimed.job_name
+
+    @property
+    def dry_run(self) -> bool:
+        """True: change nothing, say what would be done."""
+        return self._claimed.dry_run
+
+    @property
+    def triggered_by(self) -> str:
+        """The exact word of history: cron, api, cli:bob ..."""
+        return self._claimed.triggered_by
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """The due time, for runs that cron started."""
+        return self._claimed.scheduled_for
+
+    @property
+    def log_level(self) -> str:
+        """The run's level."""
+        return self._claimed.log_level
+
+    @property
+    def application(self) -> str:
+        """The name a database server shows for this step's connections."""
+        return application(self.run_id, self.step)
+
+    def progress(
+        self,
+        done: int | Mapping[str, Any],
+        total: int | None = None,
+        unit: str = "rows",
+        message: str | None = None,
+        **batch: Any,
+    ) -> None:
+        """Tell how far the step is; a python child hands its whole report as one mapping."""
+        state = (
+            dict(done)
+            if not isinstance(done, int | float)
+            else {"done": done, "total": total, "unit": unit, "message": message, **batch}
+        )
+        self._journal.progress(self._position, state)
+
+    async def sql(self, name: str) -> SqlConnector:
+        """Open a SQL connector for this step."""
+        session = Session(
+            application=self.application,
+            on_backend_pid=lambda pid: self.backend_pid(name, pid),
+        )
+        connector = self._tools.connections.sql(name, session)
+        self._opened.append(connector)
+        return connector
+
+    def http(self, name: str | None) -> HttpSettings:
+        """Settings of an HTTP connector, or the plain ones."""
+        return self._tools.connections.http(name, self._policy)
+
+    def is_cancelled(self) -> bool:
+        """True once someone asked for the end."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Remember that the end was asked for."""
+        self._cancelled = True
+
+    def backend_pid(self, connector: str, pid: int) -> None:
+        """Note a server process, so that whoever runs this step again ends it first."""
+        self._backends.append(
+            {"connector": connector, "pid": pid, "application": self.application}
+        )
+        task = asyncio.create_task(self._note_backends())
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
+
+    async def call_python(self, call: PythonCall) -> Any:
+        """Run a plugin's function in a guarded child."""
+        env = self._tools.project.env()
+        request = ChildRequest(
+            callable=call.callable,
+            run_id=str(self.run_id),
+            job=self.job,
+            step=self.step,
+            kwargs=call.kwargs,
+            params=self.params,
+            attempt=self.attempt,
+            triggered_by=self.triggered_by,
+            session_user=_session_user(self.triggered_by),
+            scheduled_for=self.scheduled_for,
+            dry_run=self.dry_run,
+            log_level=self.log_level,
+            earlier=self.outputs,
+            connectors=self._tools.connections.kinds(),
+            environ={name: env[name] for name in call.env if name in env},
+            limits=Limits(memory_mb=call.memory_mb, cpu_seconds=call.cpu_seconds),
+        )
+        return await self._tools.sandbox.call(request, _Ear(self), timeout_seconds=self._timeout)
+
+    async def connector(self, name: str) -> Mapping[str, Any]:
+        """Settings for a child that opens its own connection."""
+        return self._tools.connections.table(name)
+
+    async def close(self) -> None:
+        """Give back connections; what was not committed is undone on the server."""
+        if self._notes:
+            await asyncio.wait(self._notes, timeout=1)
+        for connector in self._opened:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(2):
+                    await connector.close()
+
+    async def _note_backends(self) -> None:
+        with contextlib.suppress(OSError, TimeoutError, *self._tools.db.Error):
+            await logs.note(
+                self._tools.db,
+                self.run_id,
+                self._claimed.held.fence,
+                self._position,
+                backends=list(self._backends),
+            )
+
+
+class _Ear:
+    """Hears a child: its lines, progress and server processes are the step's own."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def log(self, level: str, message: str, at: datetime, fields: Mapping[str, Any]) -> None:
+        self._context.log.line(level, message, fields, at)
+
+    def progress(self, report: Mapping[str, Any]) -> None:
+        self._context.progress(report)
+
+    def backend_pid(self, connector: str, pid: int) -> None:
+        self._context.backend_pid(connector, pid)
+
+    async def connector(self, name: str) -> Mapping[str, Any]:
+        return await self._context.connector(name)
+
+
+def application(run_id: UUID, step: str) -> str:
+    """`nomaflow:<run>:<step>`, as far as PostgreSQL's 63 bytes go."""
+    return f"nomaflow:{run_id}:{step}"[:63]
+
+
+def _session_user(triggered_by: str) -> str:
+    """S2's words for who is behind a run: a user's name, `cron`, `api` or `cli`."""
+    kind, _, name = triggered_by.partition(":")
+    return name if kind == "user" else kind

@@ -1,0 +1,166 @@
+"""The worker program: opens everything, runs until it is told to stop, drains, closes everything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from nomaflow import logs
+from nomaflow.broker import connection
+from nomaflow.broker.bell import WORKER_QUEUE, Bell
+from nomaflow.errors import NomaflowError
+from nomaflow.project import Project
+from nomaflow.settings import Settings
+from nomaflow.store import database, processes, roles
+from nomaflow_worker import doorbell
+from nomaflow_worker.connections import Connections
+from nomaflow_worker.lease import LeaseKeeper
+from nomaflow_worker.sandbox.pool import Sandbox
+from nomaflow_worker.supervisor import Supervisor
+from nomaflow_worker.tools import Limits, Reach, Secrets, Tools
+
+if TYPE_CHECKING:
+    from nomaflow.store.database import Database
+
+log = structlog.get_logger(__name__)
+
+BEAT_SECONDS = 3.0
+
+
+def main() -> int:
+    """Run the worker until SIGTERM or SIGINT; 0 after an orderly end, 2 for wrong settings."""
+    try:
+        settings = Settings.read()
+        database_url, redis_url = settings.database, settings.redis
+    except NomaflowError as error:
+        print(f"nomaflow worker: {error.message}")  # noqa: T201  no log yet
+        return 2
+    name = f"worker-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    project = Project(settings.project or Path.cwd(), env_file=settings.env_file)
+    secrets = Secrets(project, always=(database_url, redis_url))
+    logs.configure(
+        "worker", look=settings.log_format, redact=lambda value: secrets.masker().value(value)
+    )
+    asyncio.run(_run(settings, name, project, secrets, database_url, redis_url))
+    return 0
+
+
+async def _run(  # noqa: PLR0913  what main read at the door
+    settings: Settings,
+    name: str,
+    project: Project,
+    secrets: Secrets,
+    database_url: str,
+    redis_url: str,
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    capacity = settings.worker_capacity
+    db = await _database(database_url, capacity, stop)
+    if db is None:
+        return
+    redis = connection.connect(redis_url, queue=WORKER_QUEUE)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(db.close)
+        stack.push_async_callback(redis.aclose)
+        bell = await stack.enter_async_context(Bell(redis))
+        connections = Connections(project, await roles.default_url(database_url))
+        stack.push_async_callback(connections.close)
+        sandbox = Sandbox(project.plugins)
+        await sandbox.start()
+        stack.push_async_callback(sandbox.stop)
+        tools = Tools(
+            name=name,
+            db=db,
+            bell=bell,
+            project=project,
+            connections=connections,
+            sandbox=sandbox,
+            secrets=secrets,
+            limits=Limits(
+                lease_seconds=settings.lease_seconds,
+                log_max_lines=settings.run_log_max_lines,
+                truncate_bytes=settings.log_truncate_kb * 1024,
+            ),
+            reach=Reach(
+                private_hosts=settings.http_private,
+                allowed_hosts=settings.http_allow,
+                api_env=frozenset(settings.api_env_allow),
+            ),
+            url=f"http://{settings.host}:{settings.port}",
+        )
+        supervisor = Supervisor(tools, capacity=capacity, tags=settings.worker_tags)
+        lease = LeaseKeeper(database_url, name, settings.lease_seconds, supervisor)
+        lease.start()
+        stack.callback(lease.stop)
+        tasks = [
+            asyncio.create_task(supervisor.claim_for_ever(), name="claim"),
+            asyncio.create_task(doorbell.answer_for_ever(redis, supervisor), name="arq"),
+            asyncio.create_task(doorbell.listen_for_ever(redis, supervisor), name="listen"),
+            asyncio.create_task(_beat(db, name, supervisor, settings), name="beat"),
+        ]
+        log.info("worker is ready", name=name, capacity=capacity, tags=settings.worker_tags)
+        await _until(stop, tasks)
+        log.info("worker is stopping", running=supervisor.running)
+        await supervisor.drain(settings.drain_seconds)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(OSError, TimeoutError, *db.Error):
+            await processes.leave(db, name)
+    log.info("worker has stopped")
+
+
+async def _database(url: str, capacity: int, stop: asyncio.Event) -> Database | None:
+    """Open the pool, waiting for PostgreSQL as long as it takes; None when told to stop first."""
+    pause = 0.2
+    while not stop.is_set():
+        try:
+            return await database.connect(
+                url, min_size=2, max_size=min(capacity + 4, 20), application="nomaflow worker"
+            )
+        except (OSError, TimeoutError, *database.Database.Error) as error:
+            log.warning("waiting for the database", error=type(error).__name__)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await stop.wait()
+            pause = min(pause * 2, 3.0)
+    return None
+
+
+async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for the word to stop; a task that ends by itself is a fault of ours and ends the worker."""
+    waiting = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    for task in done - {waiting}:
+        if error := task.exception():
+            log.error("a part of the worker fell", part=task.get_name(), exc_info=error)
+
+
+async def _beat(
+    db: Database, name: str, supervisor: Supervisor, settings: Settings
+) -> None:
+    """Say every three seconds that this worker lives, and how busy it is."""
+    while True:
+        with contextlib.suppress(OSError, TimeoutError, *db.Error):
+            await processes.beat(
+                db,
+                name,
+                "worker",
+                state="draining" if supervisor.draining else "active",
+                capacity=supervisor.capacity,
+                running=supervisor.running,
+                details={"tags": list(settings.worker_tags), "pid": os.getpid()},
+            )
+        await asyncio.sleep(BEAT_SECONDS)

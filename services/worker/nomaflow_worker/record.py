@@ -1,0 +1,76 @@
+"""What a chain writes: one move at a time, with the lines that wait, outlasting a restart of PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import structlog
+
+from nomaflow.lifecycle import RunStatus
+from nomaflow.store import runs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nomaflow.broker.bell import Bell
+    from nomaflow.lifecycle import Held, Move
+    from nomaflow.store.database import Database
+    from nomaflow.store.runs import NewDelivery
+    from nomaflow_worker.journal import Journal
+
+log = structlog.get_logger(__name__)
+
+
+class LostClaimError(Exception):
+    """The run is someone else's now; whatever this worker knows of it is void."""
+
+
+class Record:
+    """The run as history holds it, and the one way this worker changes it."""
+
+    def __init__(self, db: Database, bell: Bell, held: Held, journal: Journal) -> None:
+        self._db, self._bell = db, bell
+        self.held = held
+        self.journal = journal
+        self.lost = False
+
+    async def write(self, move: Move, deliveries: Sequence[NewDelivery] = ()) -> None:
+        """Write one move, commit, then tell; raises LostClaimError when the claim is gone."""
+        if move.is_final:
+            self.journal.close()
+        async with self.journal.lock:
+            seq = await self._commit(move, deliveries)
+        if seq is None:
+            self.journal.lost = True
+            raise LostClaimError
+        self.held = self.held.after(move)
+        self._bell.news(move.run_id, seq, move.status.value)
+        if move.status is RunStatus.QUEUED and not move.not_before_seconds:
+            self._bell.ring(move.run_id)
+
+    async def _commit(self, move: Move, deliveries: Sequence[NewDelivery]) -> int | None:
+        lines = self.journal.take()
+        pause = 0.1
+        while not (self.lost or self.journal.lost):
+            try:
+                return await runs.apply(self._db, move, lines, deliveries)
+            except (OSError, TimeoutError, *self._db.Error) as error:
+                log.warning("a move waits for the database", error=str(error), run=str(move.run_id))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+            if await self._was_written(move):
+                return 0
+        return None
+
+    async def _was_written(self, move: Move) -> bool:
+        """Tell, after a broken connection, whether the commit happened although its answer was lost."""
+        with contextlib.suppress(OSError, TimeoutError, *self._db.Error):
+            now = await runs.held(self._db, move.run_id)
+            if now is None or now.fence != move.fence:
+                self.lost = True
+                return False
+            after = self.held.after(move)
+            return now == after and now != self.held
+        return False

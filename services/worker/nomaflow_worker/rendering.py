@@ -1,0 +1,148 @@
+"""A step's settings just before it runs: parameters merged, tokens filled, secrets in memory only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from nomaflow import parameters, schedule, template
+from nomaflow.errors import NomaflowError, StepError
+from nomaflow.steps import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from nomaflow.job import JobSpec, StepSpec
+    from nomaflow.steps.base import EarlierStep, Step
+    from nomaflow.store.claims import Claimed
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A step ready to run, the parameters it sees, and its settings for history (unmasked)."""
+
+    step: Step
+    params: Mapping[str, Any]
+    shown: Mapping[str, Any]
+
+
+def prepare(  # noqa: PLR0913  everything a token may name
+    claimed: Claimed,
+    spec: JobSpec,
+    step: StepSpec,
+    attempt: int,
+    outputs: Mapping[str, EarlierStep],
+    env: Mapping[str, str],
+) -> Prepared:
+    """Merge (T08), render and check one step; StepError names what is wrong and where."""
+    overrides = claimed.overrides
+    fire_kwargs = overrides.get("step_kwargs", {}).get(step.name, {})
+    fire_params = overrides.get("params", {})
+    try:
+        scope = _scope(claimed, spec, step, attempt, outputs, env, {})
+        shared = template.render({**spec.params, **fire_params}, scope)
+        scope = _scope(claimed, spec, step, attempt, outputs, env, shared)
+        own = step.config.get("kwargs") or step.config.get("op_kwargs") or {}
+        merged = parameters.merge(
+            shared,
+            {},
+            template.render(own, scope),
+            {name: shared[name] for name in fire_params},
+            template.render(fire_kwargs, scope),
+        )
+        scope = _scope(claimed, spec, step, attempt, outputs, env, merged)
+        kind = registry.step_type(step.type)
+        config = {**step.config, **_settings_among(kind, fire_kwargs)}
+        ready = kind.prepare(config, lambda value: template.render(value, scope))
+    except ValidationError as error:
+        raise StepError(_sentence(step.name, error), retryable=False) from None
+    except NomaflowError as error:
+        raise StepError(f"step `{step.name}`: {error.message}", retryable=False) from None
+    shown = ready.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    if step.type == "python":
+        shown["kwargs"] = dict(merged)
+    return Prepared(ready, merged, shown)
+
+
+def condition_data(
+    claimed: Claimed, spec: JobSpec, outputs: Mapping[str, EarlierStep]
+) -> dict[str, Any]:
+    """What `when` sees: params, earlier steps, the one just before, the run."""
+    steps = {
+        name: {"status": earlier.status, "output": earlier.output}
+        for name, earlier in outputs.items()
+    }
+    return {
+        "params": {**spec.params, **claimed.overrides.get("params", {})},
+        "steps": steps,
+        "previous_step": next(reversed(steps.values()), None),
+        "state": {},
+        "run": _run_words(claimed, spec),
+    }
+
+
+def _settings_among(kind: type[Step], fire_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides that are settings of the step's type itself (a copy's batch_size)."""
+    return {
+        name: value
+        for name, value in fire_kwargs.items()
+        if name in kind.model_fields and name not in {"kwargs", "callable"}
+    }
+
+
+def _scope(  # noqa: PLR0913
+    claimed: Claimed,
+    spec: JobSpec,
+    step: StepSpec,
+    attempt: int,
+    outputs: Mapping[str, EarlierStep],
+    env: Mapping[str, str],
+    kw: Mapping[str, Any],
+) -> template.Scope:
+    previous = next(reversed(outputs.values()), None) if outputs else None
+    return template.Scope(
+        env=env,
+        kw=kw,
+        outputs={name: earlier.output for name, earlier in outputs.items()},
+        previous=previous.output if previous else None,
+        ctx={**_run_words(claimed, spec), "step": step.name, "attempt": attempt},
+        now=job_time(claimed, spec),
+    )
+
+
+def _run_words(claimed: Claimed, spec: JobSpec) -> dict[str, Any]:
+    scheduled = claimed.scheduled_for or claimed.queued_at
+    return {
+        "run_id": str(claimed.run_id),
+        "job_name": claimed.job_name,
+        "job_id": claimed.job_name,
+        "triggered_by": claimed.triggered_by,
+        "scheduled_for": scheduled.isoformat(),
+        "started_at": claimed.started_at.isoformat(),
+        "dry_run": claimed.dry_run,
+        "timezone": _zone_of(claimed, spec),
+    }
+
+
+def _zone_of(claimed: Claimed, spec: JobSpec) -> str:
+    for clock in spec.schedules:
+        if clock.name == (claimed.schedule_name or "default"):
+            return str(clock.timezone)
+    return str(spec.schedules[0].timezone) if spec.schedules else "UTC"
+
+
+def job_time(claimed: Claimed, spec: JobSpec) -> datetime:
+    """The run's scheduled time (else its start) in the job's zone: what date words count from."""
+    moment = claimed.scheduled_for or claimed.started_at
+    return moment.astimezone(schedule.zone(_zone_of(claimed, spec)))
+
+
+def _sentence(name: str, error: ValidationError) -> str:
+    parts = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        parts.append(f"`{where}`: {registry.sentence(dict(problem))}")
+    return f"step `{name}` has a setting that does not fit: " + "; ".join(parts)

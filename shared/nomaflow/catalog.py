@@ -1,0 +1,225 @@
+"""What is declared becomes what is in force: files are synced, mutations saved, by one validator.
+
+One bad job never takes the catalogue down: it is reported with file, line and path, and its last
+good revision stays in force until the file is mended (J12).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from nomaflow import clocks
+from nomaflow.errors import Code, NomaflowError
+from nomaflow.job import JobSpec
+from nomaflow.store import jobs, problems
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nomaflow.broker.bell import Bell
+    from nomaflow.project import Project
+    from nomaflow.store.database import Connection, Database
+    from nomaflow.store.jobs import JobRow
+
+log = structlog.get_logger(__name__)
+
+BY_FILE = "file"
+_LOCK = 7266303
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What bringing the files into the database did."""
+
+    changed: list[str]
+    removed: list[str]
+    problems: int
+
+
+async def sync(db: Database, bell: Bell, project: Project, *, timezone: str = "UTC") -> Synced:
+    """Bring the project's job files into the database; the same files twice change nothing.
+
+    Safe from several programs at once. `timezone` is the zone of a schedule that names none.
+    """
+    found = await asyncio.to_thread(project.read_jobs, timezone)
+    trouble = [*found.problems, *project.other_problems()]
+    changed: list[str] = []
+    async with db.transaction() as connection:
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        before = await jobs.file_jobs(connection)
+        kept = {
+            name
+            for name, job in before.items()
+            if name in found.bad_jobs or job.source_file in found.unreadable_files
+        }
+        declared = {job.spec.name: job for job in found.jobs}
+        hidden = await jobs.shadow(connection, [*declared, *kept])
+        for name, job in declared.items():
+            saved = await jobs.save(
+                connection,
+                _declared(job.spec, "file", BY_FILE, file=job.file, line=job.line),
+            )
+            if saved.changed:
+                changed.append(name)
+            await clocks.set_for(connection, saved.id, job.spec)
+        removed = [n for n in before if n not in declared and n not in kept]
+        for name in removed:
+            await jobs.delete(connection, before[name].id, BY_FILE)
+        rows = [problems.ProblemRow(p.file, p.line, tuple(p.path), p.message) for p in trouble]
+        rows += [_shadowed(name, declared, before) for name in hidden]
+        new = await problems.replace(connection, rows)
+    for name in [*changed, *removed]:
+        bell.catalog(name)
+    for row in new:
+        log.warning("problem in a file", file=row.file, line=row.line, problem=row.message)
+    if changed or removed:
+        log.info("jobs loaded from files", changed=changed, removed=removed)
+    return Synced(changed, removed, len(rows))
+
+
+async def watch(db: Database, bell: Bell, project: Project, *, timezone: str = "UTC") -> None:
+    """Sync now and whenever a file of the project changes; runs until cancelled."""
+    pause = 1.0
+    while True:
+        try:
+            await sync(db, bell, project, timezone=timezone)
+            async for _ in project.changes():
+                await sync(db, bell, project, timezone=timezone)
+        except Exception as error:  # noqa: BLE001  the database may be away; the files will not
+            log.warning("jobs were not loaded; trying again", error=str(error), seconds=pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 30.0)
+
+
+async def create(
+    db: Database, bell: Bell, raw: Mapping[str, Any], *, by: str, timezone: str = "UTC"
+) -> JobRow:
+    """Declare a new job through the API. ALREADY_EXISTS, or SpecErrors with paths."""
+    spec = JobSpec.parse(raw, default_timezone=timezone)
+    async with db.transaction() as connection:
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        there = await jobs.find(connection, spec.name)
+        if there is not None:
+            where = f" in {there.source_file}" if there.source_file else ""
+            raise NomaflowError(
+                Code.ALREADY_EXISTS,
+                f"there already is a job `{spec.name}`{where}; choose another name or update it",
+                ("name",),
+            )
+        job = await _save(connection, spec, by)
+    bell.catalog(spec.name)
+    return job
+
+
+async def update(  # noqa: PLR0913  a request and where it came from
+    db: Database,
+    bell: Bell,
+    raw: Mapping[str, Any],
+    *,
+    by: str,
+    expected_revision: int | None = None,
+    timezone: str = "UTC",
+) -> JobRow:
+    """Replace the whole definition of an API job; runs in flight keep theirs (J15)."""
+    spec = JobSpec.parse(raw, default_timezone=timezone)
+    async with db.transaction() as connection:
+        old = await _own(connection, spec.name, "change it there")
+        if expected_revision is not None and expected_revision != old.revision:
+            raise NomaflowError(
+                Code.CONFLICT,
+                f"job `{spec.name}` is at revision {old.revision}, not {expected_revision}: "
+                "someone changed it meanwhile; read it again and repeat your change",
+                ("expectedRevision",),
+            )
+        job = await _save(connection, spec, by)
+    bell.catalog(spec.name)
+    return job
+
+
+async def delete(db: Database, bell: Bell, name: str, *, by: str) -> None:
+    """Take an API job out of force; its history stays (J16)."""
+    async with db.transaction() as connection:
+        job = await _own(connection, name, "delete it there")
+        await jobs.delete(connection, job.id, by)
+    bell.catalog(name)
+
+
+async def enable(db: Database, bell: Bell, name: str, *, enabled: bool, by: str) -> JobRow:
+    """Switch a job's clocks on or off; allowed for file jobs too, and kept over reloads (J14)."""
+    async with db.transaction() as connection:
+        job = await _found(connection, name)
+        if enabled and not job.declared_enabled and job.origin == "file":
+            raise NomaflowError(
+                Code.CONFLICT,
+                f"job `{name}` says `enabled = false` in {job.source_file}; the file wins, so "
+                "change it there",
+                ("name",),
+            )
+        if job.origin == "api" and not job.declared_enabled and enabled:
+            spec = JobSpec.model_validate({**job.definition, "enabled": True})
+            job = await _save(connection, spec, by)
+        await jobs.switch(connection, job.id, on=enabled, by=by)
+        spec = JobSpec.model_validate(job.definition)
+        await clocks.set_for(connection, job.id, spec)
+        job = await _found(connection, name)
+    bell.catalog(name)
+    return job
+
+
+async def _save(connection: Connection, spec: JobSpec, by: str) -> JobRow:
+    saved = await jobs.save(connection, _declared(spec, "api", by))
+    await clocks.set_for(connection, saved.id, spec)
+    return await _found(connection, spec.name)
+
+
+def _declared(
+    spec: JobSpec, origin: str, by: str, file: str | None = None, line: int | None = None
+) -> jobs.Declared:
+    return jobs.Declared(
+        name=spec.name,
+        origin=origin,
+        app=spec.app,
+        tags=spec.tags,
+        description=spec.description,
+        definition=spec.canonical(),
+        enabled=spec.enabled,
+        by=by,
+        source_file=file,
+        source_line=line,
+    )
+
+
+async def _found(connection: Connection, name: str) -> JobRow:
+    job = await jobs.find(connection, name, lock=True)
+    if job is None:
+        raise NomaflowError(Code.NOT_FOUND, f"there is no job `{name}`", ("name",))
+    return job
+
+
+async def _own(connection: Connection, name: str, advice: str) -> JobRow:
+    job = await _found(connection, name)
+    if job.origin == "file":
+        raise NomaflowError(
+            Code.CONFLICT,
+            f"job `{name}` is declared in {job.source_file}; {advice}",
+            ("name",),
+        )
+    return job
+
+
+def _shadowed(
+    name: str, declared: Mapping[str, Any], before: Mapping[str, JobRow]
+) -> problems.ProblemRow:
+    job = declared.get(name)
+    file = job.file if job else (before[name].source_file or "")
+    line = job.line if job else before[name].source_line
+    return problems.ProblemRow(
+        file,
+        line,
+        ("jobs", name),
+        f"job `{name}` of the API is hidden by the one in this file; delete or rename one of them",
+    )

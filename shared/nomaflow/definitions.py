@@ -1,0 +1,50 @@
+"""Definitions by revision, read once: a revision never changes, so a parsed one may be kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from nomaflow.errors import Code, NomaflowError
+from nomaflow.job import JobSpec
+from nomaflow.store import jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+    from uuid import UUID
+
+    from nomaflow.store.database import Connection, Database
+    from nomaflow.store.jobs import JobRow
+
+KEPT = 2_000
+_known: OrderedDict[tuple[UUID, int], JobSpec] = OrderedDict()
+
+
+def of_job(job: JobRow) -> JobSpec:
+    """Return the definition that is in force."""
+    return _parsed((job.id, job.revision), job.definition)
+
+
+async def of_run(connection: Connection | Database, job_id: UUID, revision: int) -> JobSpec:
+    """Return the definition a run was born with (J15)."""
+    key = (job_id, revision)
+    if key in _known:
+        return _parsed(key, {})
+    found = await jobs.definition(connection, job_id, revision)
+    if found is None:
+        raise NomaflowError(
+            Code.NOT_FOUND, f"revision {revision} of job {job_id} is not in the database"
+        )
+    return _parsed(key, found)
+
+
+def _parsed(key: tuple[UUID, int], definition: Mapping[str, Any]) -> JobSpec:
+    spec = _known.get(key)
+    if spec is None:
+        spec = _known[key] = JobSpec.model_validate(definition)
+        if len(_known) > KEPT:
+            _known.popitem(last=False)
+    else:
+        _known.move_to_end(key)
+    return spec
