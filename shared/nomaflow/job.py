@@ -1,0 +1,283 @@
+"""What a job is, whoever declares it: one model for TOML files and for mutations.
+
+`JobSpec.parse` reads either vocabulary of the seeds, `canonical()` gives the one form that history
+keeps and that parses back to an equal job.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nomaflow import job_checks, job_form, job_words
+from nomaflow.job_problems import Problem, SpecErrors, sentence
+from nomaflow.job_vocabulary import Reading
+from nomaflow.retry import RetryPolicy
+
+__all__ = [
+    "AlertSpec",
+    "JobSpec",
+    "PresetSpec",
+    "Problem",
+    "ScheduleSpec",
+    "SpecErrors",
+    "StepSpec",
+]
+
+MOST_STEPS = 200
+LONGEST_TIMEOUT = 30 * 86_400
+LARGEST_JOB = 262_144  # characters of JSON, as much as a whole file may have
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+Timeout = Annotated[float, Field(ge=0.1, le=LONGEST_TIMEOUT)]
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+Params = dict[str, Any]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ScheduleSpec(_Part):
+    """A clock of a job, with its own parameters."""
+
+    name: Name = Field(description="Unique in the job; the short form `schedule` is `default`.")
+    cron: str | None = Field(
+        None, description="A cron expression of 5 fields, or 6 with seconds last, or @daily ..."
+    )
+    every_seconds: float | None = Field(
+        None, description="Instead of `cron`: an interval such as 10s, 5m, 1h, 1d."
+    )
+    timezone: str = Field(
+        "UTC", description="The IANA zone of the cron expression; default: the job's timezone."
+    )
+    enabled: bool = Field(default=True, description="false: this clock does not fire.")
+    params: Params = Field(
+        default_factory=dict, description="Parameters of the runs that this clock starts."
+    )
+    fire_on_start: bool = Field(
+        default=False, description="Fire at once when the schedule is first seen."
+    )
+    max_fires: int = Field(0, ge=0, le=2**31 - 1, description="Stop after so many fires; 0: never.")
+    # Constants until their features arrive (job_words.NOT_YET); others read them already.
+    catch_up: Literal["none"] = "none"
+    jitter_seconds: Literal[0] = 0
+    preset: None = None
+
+
+class PresetSpec(_Part):
+    """A saved way of running the job: parameters, kwargs of steps, steps switched on or off."""
+
+    name: Name = Field(description="Unique in the job.")
+    params: Params = Field(default_factory=dict, description="Parameters over the job's.")
+    kwargs: dict[str, Params] = Field(
+        default_factory=dict, description="Keyword arguments by step name."
+    )
+    steps: dict[str, bool] = Field(
+        default_factory=dict, description="Steps to switch on or off, by name."
+    )
+    log_level: LogLevel | None = Field(None, description="Log level of these runs.")
+
+
+class AlertSpec(_Part):
+    """Whom to tell what about the job's runs."""
+
+    on_failure: bool = Field(
+        default=True, description="A run failed, after its last retry; true once `alerts` exists."
+    )
+    on_long_run_minutes: float | None = Field(
+        None, gt=0, le=44_640, description="Warn once when a run takes longer; the run goes on."
+    )
+    recipients: tuple[Name, ...] = Field(
+        (),
+        max_length=50,
+        description="Channels of alerts.toml, `#channel`, addresses; empty: the default channel.",
+    )
+
+
+class StepSpec(_Part):
+    """A link of the chain: what all steps share, and `config`, the settings of its type."""
+
+    name: Name = Field(description="Unique in the job; letters, digits, spaces, `-` and `_`.")
+    type: Name = Field(description="What kind of step it is.")
+    enabled: bool = Field(default=True, description="false: recorded as skipped, the run goes on.")
+    timeout_seconds: Timeout = Field(
+        3600, description="The longest one attempt may take. Also `timeout`."
+    )
+    retry: RetryPolicy | None = Field(
+        None, description="Fields that differ from the job's retry policy."
+    )
+    when: str | None = Field(
+        None,
+        min_length=1,
+        description="JMESPath expression; unless it is true the step is skipped. Also `condition`.",
+    )
+    continue_on_error: bool = Field(
+        default=False, description="true: a failure makes the run partial and later steps run."
+    )
+    on_interrupt: Literal["retry", "fail"] | None = Field(
+        None,
+        description="When a worker dies meanwhile: repeat the step or fail; default by type.",
+    )
+    config: Params = Field(
+        default_factory=dict, description="The fields of the step's type, substitutions unrendered."
+    )
+
+    @property
+    def kwargs(self) -> Mapping[str, Any]:
+        """The step's own keyword arguments, over the job's parameters."""
+        return self.config.get("kwargs") or {}
+
+
+class JobSpec(_Part):
+    """A job: a chain of steps, when it runs, and what to do when it goes wrong."""
+
+    name: Name = Field(description="Letters, digits, `-` and `_`; unique. Also `id`.")
+    app: Name = Field(
+        "_default", description="Groups jobs; in plugins/<app>/jobs.toml it is <app>."
+    )
+    description: str = Field("", max_length=10_000, description="Words for people.")
+    tags: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(
+        (), max_length=50, description="Labels to search and group by."
+    )
+    enabled: bool = Field(
+        default=True, description="false: clocks do not fire; people and the API still can."
+    )
+    timezone: str = Field(
+        "UTC", description="IANA zone of `schedule` and of date substitutions; default UTC."
+    )
+    schedules: tuple[ScheduleSpec, ...] = Field(
+        (), max_length=50, description="More clocks, each with its own parameters."
+    )
+    overlap: Literal["skip", "allow"] = Field(
+        "skip",
+        description="What a fire does while a run is in flight. Also `single_instance`.",
+    )
+    worker: Name = Field("default", description="The worker tag that may run it.")
+    priority: int = Field(0, ge=-1000, le=1000, description="Higher runs are claimed first.")
+    timeout_seconds: Timeout = Field(14_400, description="The longest a whole run may take.")
+    log_level: LogLevel = Field("INFO", description="What the run's log keeps; DEBUG adds SQL.")
+    params: Params = Field(
+        default_factory=dict, description="Shared parameters, `${kw:name}` in every step."
+    )
+    param_schema: Params | None = Field(
+        None, description="JSON Schema of the parameters: types, choices, descriptions."
+    )
+    retry: RetryPolicy | None = Field(None, description="How often each step is tried.")
+    alerts: AlertSpec | None = Field(None, description="Whom to tell what about the runs.")
+    presets: tuple[PresetSpec, ...] = Field(
+        (), max_length=50, description="Saved ways of running the job."
+    )
+    steps: tuple[StepSpec, ...] = Field(
+        min_length=1, max_length=MOST_STEPS, description="What the job does, in order."
+    )
+
+    @classmethod
+    def parse(
+        cls,
+        raw: Mapping[str, Any],
+        *,
+        where: str = "",
+        timezone: str = "UTC",
+        step_defaults: Mapping[str, Any] | None = None,
+    ) -> JobSpec:
+        """Read a job as a person wrote it, in TOML words; SpecErrors lists all that is wrong.
+
+        `where` names the source in the error's text, `timezone` is the zone of a job that names
+        none, `step_defaults` is merged under each step that has such a field (J13).
+        """
+        reading = Reading()
+        plain = reading.job(raw, timezone=timezone, defaults=step_defaults or {})
+        if plain is None:
+            raise SpecErrors(reading.problems, where)
+        problems = list(reading.problems)
+        text = json.dumps(plain)
+        if len(text) > LARGEST_JOB:
+            message = f"the job is larger than {LARGEST_JOB // 1024} KB"
+            raise SpecErrors([*problems, Problem((), message)], where)
+        found = job_checks.problems(plain)
+        try:
+            spec = cls.model_validate_json(text, strict=True)
+        except ValidationError as error:
+            found = [*_of_pydantic(error, plain, reading), *found]
+        problems += [Problem(reading.as_written(p.path), p.message, p.code) for p in found]
+        if problems:
+            raise SpecErrors(_distinct(problems), where)
+        return spec
+
+    def canonical(self) -> dict[str, Any]:
+        """Return the job as plain JSON in canonical words; it parses back to an equal job.
+
+        Defaults are left out but for those a reader looks for first: timeouts, retries, the zone.
+        """
+        # A step's policy lies over the job's, so what it leaves open must stay open.
+        retries = [
+            step.retry.model_dump(exclude_unset=True) if step.retry else None for step in self.steps
+        ]
+        whole = self.model_dump(mode="json")
+        return job_form.canonical(
+            whole, self.model_dump(mode="json", exclude_defaults=True), retries
+        )
+
+    def to_toml(self) -> str:
+        """Write the job as a `[[jobs]]` table of jobs.toml."""
+        return job_form.to_toml(self.canonical())
+
+    def retry_for(self, step: StepSpec) -> RetryPolicy:
+        """Return the policy of a step: its own fields over the job's over one try."""
+        policy = self.retry or RetryPolicy()
+        if step.retry is None:
+            return policy
+        own = {name: getattr(step.retry, name) for name in step.retry.model_fields_set}
+        return policy.model_copy(update=own)
+
+    def step(self, name: str) -> StepSpec | None:
+        """Return the step of that name, if any."""
+        return next((step for step in self.steps if step.name == name), None)
+
+    def preset(self, name: str) -> PresetSpec | None:
+        """Return the preset of that name, if any."""
+        return next((preset for preset in self.presets if preset.name == name), None)
+
+    @property
+    def needs_parameters(self) -> bool:
+        """Tell whether a form is worth showing before a run: steps, params or kwargs (T10)."""
+        return (
+            len(self.steps) > 1
+            or bool(self.params or self.param_schema)
+            or any(step.kwargs for step in self.steps)
+        )
+
+
+FIELDS: Mapping[str, frozenset[str]] = {
+    "job": frozenset(JobSpec.model_fields)
+    | {"schedule", *job_words.JOB_ALIASES, "single_instance"},
+    "schedules": frozenset(ScheduleSpec.model_fields) | {"every"},
+    "presets": frozenset(PresetSpec.model_fields),
+    "alerts": frozenset(AlertSpec.model_fields),
+    "retry": frozenset(RetryPolicy.model_fields),
+    "steps": frozenset(StepSpec.model_fields) - {"config"},
+}
+
+
+def _of_pydantic(
+    error: ValidationError, plain: Mapping[str, Any], reading: Reading
+) -> list[Problem]:
+    found = []
+    for one in error.errors(include_url=False):
+        path = tuple(str(part) for part in one["loc"])
+        tables = [part for part in path[:-1] if part in FIELDS]
+        known = FIELDS[tables[-1]] if tables else FIELDS["job"]
+        message = sentence({**one, "loc": reading.as_written(path)}, sorted(known))
+        if path[0] == "steps" and len(path) > 2:  # noqa: PLR2004  a field inside a step
+            name = plain["steps"][int(path[1])].get("name", f"number {int(path[1]) + 1}")
+            message = f"step `{name}`: {message}"
+        found.append(Problem(path, message))
+    return found
+
+
+def _distinct(problems: list[Problem]) -> list[Problem]:
+    return list(dict.fromkeys(problems))

@@ -1,0 +1,236 @@
+"""What a job's fields must agree on among themselves, looked at before the model is built.
+
+Works on plain JSON in canonical words, so that every problem of a job is found at once and not
+only the first.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from nomaflow import expression, job_words, param_schema, schedule, step_defaults, template
+from nomaflow.errors import NomaflowError
+from nomaflow.job_problems import Path, Problem, did_you_mean
+from nomaflow.steps import registry
+
+_JOB_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_STEP_NAME = re.compile(r"\w(?:[\w -]{0,126}[\w-])?")
+_REQUIRED = registry.sentence({"type": "missing"})
+_UNKNOWN = registry.sentence({"type": "extra_forbidden"})
+
+
+def problems(job: Mapping[str, Any]) -> list[Problem]:
+    """Return what is wrong with a job beyond the types of its fields; paths are canonical."""
+    return [
+        *_names(job),
+        *_words(job),
+        *_clocks(job),
+        *param_schema.of_schema(job.get("param_schema")),
+        *_params(job),
+        *_presets(job),
+        *_steps(job),
+    ]
+
+
+def _tables(job: Mapping[str, Any], key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    parts = job.get(key)
+    for at, part in enumerate(parts if isinstance(parts, list) else []):
+        if isinstance(part, dict):
+            yield at, part
+
+
+def _names(job: Mapping[str, Any]) -> Iterator[Problem]:
+    for key in ("name", "app", "worker"):
+        name = job.get(key)
+        if isinstance(name, str) and not _JOB_NAME.fullmatch(name):
+            yield Problem(
+                (key,),
+                f"`{key}` {_shown(name)} must be 1 to 128 letters, digits, `-` or `_`",
+            )
+    for key, one in (("steps", "step"), ("schedules", "schedule"), ("presets", "preset")):
+        seen: dict[str, int] = {}
+        for at, part in _tables(job, key):
+            name = part.get("name")
+            if not isinstance(name, str):
+                continue
+            path = (key, str(at), "name")
+            if not _STEP_NAME.fullmatch(name) or unicodedata.normalize("NFC", name) != name:
+                yield Problem(
+                    path,
+                    f"the {one} name {_shown(name)} must be 1 to 128 letters, digits, spaces, `-` "
+                    "or `_`",
+                )
+            elif name in seen:
+                first = seen[name] + 1
+                yield Problem(
+                    path, f"there are two {one}s `{name}`: number {first} and number {at + 1}"
+                )
+            else:
+                seen[name] = at
+
+
+def _words(job: Mapping[str, Any]) -> Iterator[Problem]:
+    texts: list[tuple[Path, Any]] = [(("description",), job.get("description"))]
+    tags = job.get("tags")
+    texts += [
+        (("tags", str(at)), tag) for at, tag in enumerate(tags if isinstance(tags, list) else [])
+    ]
+    for path, text in texts:
+        allowed = "\n\t" if path == ("description",) else ""
+        if isinstance(text, str) and any(_hidden(char) and char not in allowed for char in text):
+            yield Problem(path, f"`{path[0]}` holds invisible control characters: {_shown(text)}")
+
+
+def _hidden(char: str) -> bool:
+    # Cf holds the bidirectional overrides and zero-width letters that make text lie (SEC-D08);
+    # the joiner inside emoji is the one in honest use.
+    return unicodedata.category(char) in ("Cc", "Cf") and char != "\u200d"
+
+
+def _shown(name: str) -> str:
+    return "`" + name[:60].encode("unicode_escape").decode("ascii") + "`"
+
+
+def _clocks(job: Mapping[str, Any]) -> Iterator[Problem]:
+    yield from _zone(job.get("timezone"), ("timezone",))
+    for at, clock in _tables(job, "schedules"):
+        path = ("schedules", str(at))
+        if clock.get("timezone") != job.get("timezone"):
+            yield from _zone(clock.get("timezone"), (*path, "timezone"))
+        cron = clock.get("cron")
+        if (cron is None) == (clock.get("every_seconds") is None):
+            name = clock.get("name", at + 1)
+            yield Problem(path, f"schedule `{name}` needs either `cron` or `every`")
+        elif isinstance(cron, str):
+            try:
+                schedule.parse(cron)
+            except NomaflowError as error:
+                yield Problem((*path, "cron"), error.message)
+        yield from _tokens(clock.get("params"), (*path, "params"), "")
+
+
+def _zone(name: Any, path: Path) -> Iterator[Problem]:
+    if isinstance(name, str):
+        try:
+            schedule.zone(name)
+        except NomaflowError as error:
+            yield Problem(path, error.message)
+
+
+def _params(job: Mapping[str, Any]) -> Iterator[Problem]:
+    params = job.get("params", {})
+    yield from _tokens(params, ("params",), "")
+    if isinstance(params, dict) and not param_schema.of_schema(job.get("param_schema")):
+        yield from param_schema.of_values(params, job.get("param_schema"), required=False)
+
+
+def _presets(job: Mapping[str, Any]) -> Iterator[Problem]:
+    names = [step.get("name") for _, step in _tables(job, "steps")]
+    for at, preset in _tables(job, "presets"):
+        path, whose = ("presets", str(at)), f"preset `{preset.get('name', at + 1)}`: "
+        for key in ("kwargs", "steps"):
+            for name in preset[key] if isinstance(preset.get(key), dict) else ():
+                if name not in names:
+                    hint = did_you_mean(name, filter(None, names))
+                    yield Problem((*path, key, name), f"{whose}there is no step `{name}`{hint}")
+        yield from _tokens(preset.get("params"), (*path, "params"), whose)
+        yield from _tokens(preset.get("kwargs"), (*path, "kwargs"), whose)
+
+
+def _steps(job: Mapping[str, Any]) -> Iterator[Problem]:
+    earlier: list[str] = []
+    for at, step in _tables(job, "steps"):
+        path = ("steps", str(at))
+        name = step.get("name")
+        whose = f"step `{name}`" if isinstance(name, str) else f"step number {at + 1}"
+        config = step.get("config", {})
+        found = list(_tokens(config, (*path, "config"), f"{whose}: "))
+        yield from found
+        if not found:
+            yield from _references(config, (*path, "config"), whose, earlier)
+        yield from _when(step.get("when"), (*path, "when"), whose, earlier)
+        if isinstance(step.get("type"), str):
+            yield from _settings(step["type"], config, path, whose)
+        if isinstance(name, str):
+            earlier.append(name)
+
+
+def _tokens(value: Any, path: Path, whose: str) -> Iterator[Problem]:
+    for error in template.problems(value):
+        yield Problem((*path, *error.path), f"{whose}{error.message}")
+    if not template.problems(value) and template.references(value, "secret"):
+        yield Problem(
+            path, f"{whose}`${{secret:...}}` belongs to connectors; a job reads `${{env:NAME}}`"
+        )
+
+
+def _references(config: Any, path: Path, whose: str, earlier: list[str]) -> Iterator[Problem]:
+    for key, value in config.items():
+        for name in sorted({reference[0] for reference in template.references(value, "out")}):
+            yield from _earlier(name, (*path, key), whose, earlier)
+        if not earlier and template.references(value, "previous_step"):
+            message = f"{whose} is the first step and reads `${{previous_step...}}`"
+            yield Problem((*path, key), message)
+
+
+def _when(text: Any, path: Path, whose: str, earlier: list[str]) -> Iterator[Problem]:
+    if not isinstance(text, str) or not text:
+        return
+    try:
+        compiled = expression.compile(text, roots=expression.WHEN_ROOTS)
+    except expression.ExpressionError as error:
+        yield Problem(path, f"{whose}: `when`: {error.message}")
+        return
+    for reads in sorted(compiled.reads):
+        if reads[0] == "steps" and len(reads) > 1:
+            yield from _earlier(reads[1], path, whose, earlier)
+
+
+def _earlier(name: str, path: Path, whose: str, earlier: Iterable[str]) -> Iterator[Problem]:
+    if name not in earlier:
+        hint = did_you_mean(name, earlier)
+        yield Problem(
+            path, f"{whose} reads the output of `{name}`, and no step before it has that name{hint}"
+        )
+
+
+def _settings(kind: str, config: Mapping[str, Any], path: Path, whose: str) -> Iterator[Problem]:
+    if kind in job_words.NOT_YET_STEP_TYPES and kind not in registry.all_types():
+        message = f"{whose}: step type `{kind}` is not available in this version"
+        yield Problem((*path, "type"), message)
+        return
+    if kind not in registry.all_types():
+        known = sorted(registry.all_types())
+        hint = did_you_mean(kind, known) or f"; known are {', '.join(known)}"
+        yield Problem((*path, "type"), f"{whose}: there is no step type `{kind[:60]}`{hint}")
+        return
+    for inner, message in registry.problems(kind, config):
+        real = _real(config, inner)
+        dotted = ".".join(real)
+        at = (*path, "config", *real)
+        if message == _REQUIRED:
+            yield Problem(at, f"{whose} needs `{dotted}`")
+        elif message == _UNKNOWN:
+            known = sorted(step_defaults.fields_of(kind) | job_words.STEP_COMMON)
+            hint = did_you_mean(real[-1], known) if len(real) == 1 else ""
+            yield Problem(at, f"{whose}: a {kind} step has no field `{dotted}`{hint}")
+        else:
+            yield Problem(
+                at, f"{whose}: `{dotted}`: {message}" if dotted else f"{whose}: {message}"
+            )
+
+
+def _real(config: Any, path: Path) -> Path:
+    """Leave out of pydantic's path what names a branch of a union and not a place in the input."""
+    real: list[str] = []
+    for at, part in enumerate(path):
+        if isinstance(config, dict) and (part in config or at == len(path) - 1):
+            real.append(part)
+            config = config.get(part)
+        elif isinstance(config, list) and part.isdigit() and int(part) < len(config):
+            real.append(part)
+            config = config[int(part)]
+    return tuple(real)

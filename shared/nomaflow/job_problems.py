@@ -1,0 +1,104 @@
+"""What is wrong with a declaration: each problem with its path and a sentence for people."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nomaflow.errors import Code
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing to put right; `path` leads to it as it was written: `("steps", "1", "url")`."""
+
+    path: Path
+    message: str
+    code: Code = Code.INVALID
+
+
+class SpecErrors(Exception):
+    """A declaration with one or more problems; nothing of it is taken over."""
+
+    def __init__(self, problems: Sequence[Problem], where: str = "") -> None:
+        self.problems = tuple(problems)
+        self.where = where
+        lines = "; ".join(problem.message for problem in self.problems)
+        super().__init__(f"{where}: {lines}" if where else lines)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Write `; did you mean ...?` when a known word is near, else nothing."""
+    near = difflib.get_close_matches(word[:128], list(known), n=1, cutoff=0.6)
+    return f"; did you mean `{near[0]}`?" if near else ""
+
+
+_KINDS = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "finite_number": "a finite number",
+}
+
+
+def sentence(  # noqa: C901, PLR0911  a case for each kind of error
+    error: Mapping[str, Any], known: Iterable[str] = ()
+) -> str:
+    """Say one of pydantic's errors in our words; `known` are the fields of that table."""
+    loc = [str(part) for part in error["loc"]] or ["job"]
+    name = f"{loc[-2]} {int(loc[-1]) + 1}" if loc[-1].isdigit() and len(loc) > 1 else loc[-1]
+    context: Mapping[str, Any] = error.get("ctx", {})
+    match error["type"]:
+        case "missing":
+            return f"`{name}` is missing"
+        case "extra_forbidden":
+            return f"there is no field `{name}`{did_you_mean(name, known)}"
+        case "literal_error":
+            choices = context["expected"].replace("'", "")
+            return f"`{name}` must be one of {choices}, not {written(error['input'])}"
+        case "greater_than_equal":
+            return f"`{name}` must be at least {context['ge']}, not {written(error['input'])}"
+        case "less_than_equal":
+            return f"`{name}` must be at most {context['le']}, not {written(error['input'])}"
+        case "string_too_long":
+            return f"`{name}` must have at most {context['max_length']} characters"
+        case "string_too_short":
+            return f"`{name}` must not be empty"
+        case "too_long":
+            return f"`{name}` must have at most {context['max_length']} entries"
+        case "too_short":
+            return f"`{name}` must have at least {context['min_length']} entry"
+        case "value_error":
+            return str(context["error"])
+        case kind if kind in _KINDS:
+            return f"`{name}` must be {_KINDS[kind]}, not {written(error['input'])}"
+        case _:
+            return f"`{name}`: {error['msg'][:1].lower()}{error['msg'][1:]}"
+
+
+def written(value: Any) -> str:
+    """Show a value that was refused, shortly."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case Mapping():
+            return "a table"
+        case list() | tuple():
+            return "a list"
+        case str():
+            return f'"{value[:60]}..."' if len(value) > 60 else f'"{value}"'  # noqa: PLR2004  a line's worth
+        case _:
+            return str(value)[:60]

@@ -1,0 +1,192 @@
+"""When a job fires: cron expressions, time zones and intervals, with time as an argument.
+
+The daylight-saving rule is Debian cron's: a fixed local time that the clock skips fires once, right
+after the gap; one that the clock repeats fires once, the first time; a pattern whose minute or hour
+begins with `*` follows real time. Instants are UTC; only cronsim sees wall clocks.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import zoneinfo
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from nomaflow import cron_text
+from nomaflow.errors import Code, NomaflowError
+
+SHORTEST_EVERY = 1.0
+LONGEST_EVERY = 366 * 86_400.0
+
+_LONGEST_ZONE_NAME = 64
+_MINUTE = timedelta(minutes=1)
+_SECOND = timedelta(seconds=1)
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_PIECE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw])")
+# Any start serves: a pattern that cronsim cannot place within 50 years never comes.
+_ANY_START = datetime(2000, 1, 1)  # noqa: DTZ001  a wall clock without a zone is meant
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """A cron expression that comes sooner or later; made by `parse`."""
+
+    expression: str
+    seconds_first: str
+    is_fixed: bool
+
+    def describe(self) -> str:
+        """Say the expression in plain words, read by the same parser that fires it."""
+        return CronSim(self.seconds_first, _ANY_START).explain()
+
+    def next_after(self, instant: datetime, tz: str) -> datetime | None:
+        """Return the first fire strictly after `instant`, in UTC; None beyond the year 9999."""
+        place = zone(tz)
+        after = instant.astimezone(UTC)
+        try:
+            return (
+                self._next_fixed(after, place) if self.is_fixed else self._next_real(after, place)
+            )
+        except OverflowError:
+            return None
+
+    def _next_fixed(self, after: datetime, place: ZoneInfo) -> datetime | None:
+        wall = after.astimezone(place).replace(tzinfo=None, fold=0)
+        # Inside a repeated hour the wall clock names instants that are past, hence the comparison.
+        for local in CronSim(self.seconds_first, wall):
+            fire = _first_instant(local, place)
+            if fire > after:
+                return fire
+        return None
+
+    def _next_real(self, after: datetime, place: ZoneInfo) -> datetime | None:
+        start = after if place.key == "UTC" else after.astimezone(place)
+        for local in CronSim(self.seconds_first, start):
+            fire = local.astimezone(UTC)
+            if fire > after and self._shows(fire.astimezone(place), local):
+                return fire
+        return None
+
+    def _shows(self, real: datetime, local: datetime) -> bool:
+        # cronsim may name a midnight that the clock skipped; the instant counts when what the
+        # clock shows then is in the pattern as well.
+        wall = real.replace(tzinfo=None, fold=0)
+        if wall == local.replace(tzinfo=None, fold=0):
+            return True
+        return next(CronSim(self.seconds_first, wall - _SECOND)) == wall
+
+
+def _first_instant(local: datetime, place: ZoneInfo) -> datetime:
+    fire = local.replace(tzinfo=place).astimezone(UTC)
+    if _wall(fire, place) == local:
+        return fire
+    local = local.replace(second=0)
+    while _wall(fire, place) != local:
+        local += _MINUTE
+        fire = local.replace(tzinfo=place).astimezone(UTC)
+    return fire
+
+
+def _wall(instant: datetime, place: ZoneInfo) -> datetime:
+    return instant.astimezone(place).replace(tzinfo=None, fold=0)
+
+
+@lru_cache(maxsize=4096)
+def parse(expression: str) -> Cron:
+    """Read a cron expression of 5 fields, or 6 with seconds last, or an alias such as `@daily`.
+
+    Raises NomaflowError INVALID with a sentence that shows the place. Refused besides bad text:
+    patterns that never come, such as 30 February.
+    """
+    text = cron_text.read(expression)
+    never = NomaflowError(
+        Code.INVALID,
+        f"invalid cron `{text.written}`: no date ever matches its day-of-month, month and "
+        "day-of-week",
+    )
+    try:
+        first = next(CronSim(text.seconds_first, _ANY_START), None)
+    except CronSimError:
+        raise never from None
+    if first is None:
+        raise never
+    return Cron(text.written, text.seconds_first, text.is_fixed)
+
+
+def upcoming(expression: str, tz: str, after: datetime, count: int) -> list[datetime]:
+    """Return the next `count` fires after an instant, in UTC and in order."""
+    cron = parse(expression)
+    fires: list[datetime] = []
+    while len(fires) < count:
+        fire = cron.next_after(after, tz)
+        if fire is None:
+            break
+        fires.append(fire)
+        after = fire
+    return fires
+
+
+@lru_cache(maxsize=1)
+def _zone_names() -> frozenset[str]:
+    # The last two are not places: one is this machine's, one is a mark for "not set".
+    return frozenset(zoneinfo.available_timezones() - {"localtime", "Factory"})
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> ZoneInfo:
+    """Return the IANA zone of that exact name; NomaflowError INVALID suggests the near one."""
+    if name in _zone_names():
+        return ZoneInfo(name)
+    shown = name if len(name) <= _LONGEST_ZONE_NAME else name[:20] + "..."
+    near = _near_zone(name) if len(name) <= _LONGEST_ZONE_NAME else None
+    hint = f"did you mean `{near}`?" if near else "use an IANA name such as `Europe/Paris` or `UTC`"
+    shown = shown.encode("unicode_escape").decode("ascii")
+    raise NomaflowError(Code.INVALID, f"unknown timezone `{shown}`; {hint}")
+
+
+def _near_zone(name: str) -> str | None:
+    lowered = {known.lower(): known for known in _zone_names()}
+    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.75)
+    return lowered[found[0]] if found else None
+
+
+def every_seconds(text: str | float) -> float:
+    """Read an interval such as `10s`, `5m`, `1h`, `1d` or `1h30m`; a bare number is seconds.
+
+    Raises NomaflowError INVALID outside 1 second to 366 days (SEC-D07).
+    """
+    seconds = _text_seconds(text.strip()) if isinstance(text, str) else float(text)
+    shown = text if isinstance(text, str) else f"{text:g}"
+    if seconds is None or math.isnan(seconds):
+        raise NomaflowError(
+            Code.INVALID,
+            f"invalid interval `{shown[:40]}`; write a number and a unit, such as `10s`, `5m`, "
+            "`1h` or `1d`",
+        )
+    if not SHORTEST_EVERY <= seconds <= LONGEST_EVERY:
+        raise NomaflowError(
+            Code.INVALID, f"interval `{shown[:40]}` must be between 1 second and 366 days"
+        )
+    return seconds
+
+
+def _text_seconds(text: str) -> float | None:
+    pieces = _PIECE.findall(text)
+    if not pieces or "".join(number + unit for number, unit in pieces) != text:
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in pieces)
+
+
+def next_interval(anchor: datetime, seconds: float, after: datetime) -> datetime:
+    """Return the first `anchor + k * seconds` strictly after an instant, k = 0, 1, 2, ... (UTC)."""
+    anchor, after = anchor.astimezone(UTC), after.astimezone(UTC)
+    step = timedelta(seconds=seconds)
+    if after < anchor:
+        return anchor
+    return anchor + ((after - anchor) // step + 1) * step
