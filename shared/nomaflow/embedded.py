@@ -2,8 +2,8 @@
 
 Both listen on Unix sockets only. PostgreSQL lets in its owner by the kernel's word (peer: the
 user who started it) and every other role, the jobs' one first, by password; Valkey's socket
-opens to its own user and to root. As root the servers run as `nobody`, because PostgreSQL
-refuses to run as root.
+opens to its own user and to root. As root the servers run as another user (`server_account`),
+because PostgreSQL refuses to run as root.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class EmbeddedServers:
                 "example /var/lib/nomaflow.",
             )
         (self.home / "logs").mkdir(mode=0o700, exist_ok=True)
-        # A python step's child, who is neither root nor `nobody`, comes through to PostgreSQL.
+        # A python step's child, who is another user again, comes through to PostgreSQL.
         server_account.make_private(self._run, account, mode=0o711 if account else 0o700)
 
     async def _prepare_postgres(self, programs: Programs, account: Account | None) -> Server:
@@ -174,7 +174,7 @@ class EmbeddedServers:
         new.rename(self.home / "postgres")
 
     def _write_access_rules(self, data: Path, account: Account | None) -> None:
-        """Let in whoever started the servers, by the kernel's word, and not even `nobody` else."""
+        """Let in whoever started the servers, by the kernel's word, and nobody else."""
         caller = pwd.getpwuid(os.geteuid()).pw_name
         rules = {
             "pg_hba.conf": f"local all {OWNER} peer map=owner\nlocal all all scram-sha-256\n",

@@ -11,6 +11,10 @@ from pathlib import Path
 
 from nomaflow.errors import Code, NomaflowError
 
+# Not `nobody` first: python steps run as that user, and the processes of one user may kill each
+# other and read each other's files.
+CANDIDATES = ("daemon", "nobody")
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -36,18 +40,21 @@ class Account:
 
 
 def choose() -> Account | None:
-    """Name who runs the servers: None is ourselves; as root it is `nobody`."""
+    """Name who runs the servers: None is ourselves; as root it is one of CANDIDATES."""
     if os.geteuid() != 0:
         return None
-    try:
-        entry = pwd.getpwnam("nobody")
-    except KeyError:
-        raise NomaflowError(
-            Code.UNAVAILABLE,
-            "PostgreSQL refuses to run as root and this system has no user 'nobody' to run it as. "
-            "Start as an ordinary user, or give NOMAFLOW_DATABASE_URL and NOMAFLOW_REDIS_URL.",
-        ) from None
-    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    for name in CANDIDATES:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    raise NomaflowError(
+        Code.UNAVAILABLE,
+        "PostgreSQL refuses to run as root and this system has neither of the users "
+        f"{' and '.join(CANDIDATES)} to run it as. Start as an ordinary user, or give "
+        "NOMAFLOW_DATABASE_URL and NOMAFLOW_REDIS_URL.",
+    )
 
 
 def make_private(folder: Path, account: Account | None, *, mode: int = 0o700) -> None:

@@ -31,14 +31,6 @@ def choose(given: Path | None, project: Path) -> Path:
     return project.resolve() / ".nomaflow"
 
 
-def find() -> Path:
-    """Pick the home a client looks in: NOMAFLOW_HOME, `.nomaflow` here, or root's own."""
-    if named := os.environ.get("NOMAFLOW_HOME"):
-        return Path(named).resolve()
-    here = Path.cwd() / ".nomaflow"
-    return here if here.exists() or os.geteuid() != 0 else ROOT_HOME
-
-
 @contextlib.contextmanager
 def locked(home: Path) -> Iterator[None]:
     """Hold the home alone; NomaflowError (BUSY) names the process that has it."""
