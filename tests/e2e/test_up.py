@@ -1,0 +1,273 @@
+"""`nomaflow up` as an operator meets it: it starts, heals, ends, comes back, and refuses plainly."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from nomaflow.cli import home as homes
+from nomaflow.errors import NomaflowError
+
+NOMAFLOW = Path(sys.executable).with_name("nomaflow")
+START_SECONDS = 60
+PROGRAMS = ("api", "scheduler", "worker")
+
+JOBS = """
+[[jobs]]
+name = "hello"
+[[jobs.steps]]
+name = "count"
+type = "sql_query"
+connector = "default"
+query = "SELECT 1 AS one"
+"""
+
+
+def until(claim, seconds=30.0):
+    """Wait for something another process does; gives what the claim gave."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := claim():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds:g} s: {claim.__name__}")
+
+
+class Up:
+    """One `nomaflow up`, what it said, and the processes below it."""
+
+    def __init__(self, folder, *options, **environment):
+        self.home = folder / "home"
+        self.log = folder / "up.log"
+        project = folder / "project"
+        project.mkdir(exist_ok=True)
+        (project / "jobs.toml").write_text(JOBS)
+        plain = {k: v for k, v in os.environ.items() if not k.startswith("NOMAFLOW_")}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [NOMAFLOW, "up", "--home", self.home, "--project", project, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=plain | environment,
+            )
+
+    @property
+    def said(self):
+        return self.log.read_text()
+
+    def family(self):
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def state(self):
+        assert self.process.poll() is None, self.said
+        with contextlib.suppress(NomaflowError):
+            return homes.State.read(self.home)
+
+    def ready(self):
+        state = self.state()
+        with contextlib.suppress(httpx.HTTPError):
+            return state and httpx.get(f"{state.url}/ready").status_code == 200
+
+    def wait_until_ready(self):
+        until(self.ready, START_SECONDS)
+        return self
+
+    def program(self, name):
+        """The running process of one of the three programs."""
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if f"nomaflow_{name}" in child.cmdline():
+                    return child
+        return None
+
+    def api(self, method, path, **options):
+        state = self.state()
+        token = {"Authorization": f"Bearer {state.admin_token}"}
+        return httpx.request(method, f"{state.url}{path}", headers=token, **options)
+
+    def query(self, document, **variables):
+        answer = self.api(
+            "POST", "/graphql", json={"query": document, "variables": variables}
+        ).json()
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def runs(self):
+        nodes = self.query("{ runs(first: 50) { nodes { id status } } }")["runs"]["nodes"]
+        return {node["id"]: node["status"] for node in nodes}
+
+    def run_hello(self):
+        assert self.api("POST", "/admin/jobs/hello/run", json={}).is_success
+
+        def succeeded():
+            runs = self.runs()
+            return runs if set(runs.values()) == {"SUCCEEDED"} else None
+
+        return until(succeeded)
+
+    def stop(self, wish=signal.SIGTERM):
+        self.process.send_signal(wish)
+        return self.process.wait(timeout=60)
+
+
+@pytest.fixture
+def folder():
+    # Short, and open to the user the servers run as: pytest's own folders are neither.
+    made = Path(tempfile.mkdtemp(prefix="nf-up-", dir="/tmp"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.fixture
+def up(folder, free_port):
+    started = Up(folder, "--port", free_port).wait_until_ready()
+    yield started
+    if started.process.poll() is None:
+        started.stop()
+
+
+def test_it_serves_says_where_and_listens_on_this_machine_alone(up):
+    state = up.state()
+    assert httpx.get(f"{state.url}/health").status_code == 200
+    assert httpx.post(f"{state.url}/graphql", json={"query": "{ __typename }"}).status_code == 401
+
+    def welcomed():
+        return "Nomaflow is up" in up.said
+
+    until(welcomed)
+    assert up.said.count(state.admin_token) == 1
+    assert f"{state.url}/graphiql" in up.said
+    assert "1 jobs, 1 steps" in up.said
+    family = [psutil.Process(up.process.pid), *up.family()]
+    listening = {
+        connection.laddr.ip
+        for process in family
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+    for name in ("admin-token", "secret-key", "state.json", "postgres-password"):
+        assert (up.home / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_dies_is_started_again_and_what_ran_is_kept(up, folder, free_port):
+    first = up.run_hello()
+    for name in PROGRAMS:
+        killed = up.program(name)
+        killed.kill()
+
+        def replaced(name=name, killed=killed):
+            found = up.program(name)
+            return found and found.pid != killed.pid
+
+        until(replaced)
+        assert f"{name} was killed by SIGKILL; starting it again" in up.said
+    up.wait_until_ready()
+    family = up.family()
+    assert up.stop() == 0
+    assert not [process for process in family if process.is_running()]
+    assert "everything has ended in good order" in up.said
+    assert not (up.home / "state.json").exists()
+
+    again = Up(folder, "--port", free_port).wait_until_ready()
+    try:
+        assert first.items() <= again.runs().items()
+        assert len(again.run_hello()) == len(first) + 1
+    finally:
+        assert again.stop(signal.SIGINT) == 0
+
+
+def test_a_killed_supervisor_leaves_no_process_and_loses_nothing(up, folder, free_port):
+    ran = up.run_hello()
+    family = up.family()
+    up.process.kill()
+    up.process.wait()
+
+    def gone():
+        return not any(process.is_running() for process in family)
+
+    until(gone)
+    again = Up(folder, "--port", free_port).wait_until_ready()
+    assert ran.items() <= again.runs().items()
+    assert again.stop() == 0
+
+
+def test_a_second_up_on_the_same_home_and_a_taken_port_are_refused_in_a_sentence(up, folder):
+    port = up.state().url.rpartition(":")[2]
+
+    def refusal(*options):
+        asked = subprocess.run(
+            [NOMAFLOW, "up", "--project", folder / "project", *options],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert asked.returncode == 2, asked.stdout
+        assert "Traceback" not in asked.stderr
+        return asked.stderr
+
+    assert f"process {up.process.pid}" in refusal("--home", up.home)
+    taken = refusal("--home", folder / "other", "--port", port)
+    assert f"Port {port} on 127.0.0.1 is taken" in taken
+    assert "does not exist" in refusal("--project", folder / "absent")
+
+
+def test_another_worker_joins_by_the_home(up):
+    with subprocess.Popen(
+        [NOMAFLOW, "worker", "--home", up.home],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as worker:
+
+        def two_workers():
+            nodes = up.query("{ workers { state } }")["workers"]
+            return len(nodes) == 2
+
+        until(two_workers)
+        for kind in ("api", "scheduler", "worker"):
+            asked = subprocess.run(
+                [NOMAFLOW, "healthcheck", kind, "--home", up.home], capture_output=True, text=True
+            )
+            assert asked.returncode == 0, asked.stderr
+        worker.terminate()
+        assert worker.wait(timeout=60) == 0
+
+
+async def test_given_servers_replace_the_embedded_ones(folder, free_port, database_url, redis_url):
+    environment = {"NOMAFLOW_DATABASE_URL": database_url, "NOMAFLOW_REDIS_URL": redis_url}
+    up = Up(folder, "--port", free_port, NOMAFLOW_ADMIN_TOKEN="x" * 20, **environment)
+    await asyncio.to_thread(up.wait_until_ready)
+    assert not (up.home / "postgres").exists()
+    assert not (up.home / "admin-token").exists()
+    assert "x" * 20 not in up.said
+    assert await asyncio.to_thread(up.stop) == 0
+
+
+def test_a_worker_without_a_running_up_is_told_so(folder):
+    asked = subprocess.run(
+        [NOMAFLOW, "worker", "--home", folder], capture_output=True, text=True, timeout=60
+    )
+    assert asked.returncode == 2
+    assert "No `nomaflow up` is running" in asked.stderr
+    assert json.dumps("Traceback") not in asked.stderr
