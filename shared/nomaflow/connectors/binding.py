@@ -52,7 +52,7 @@ class Bound:
     cast: str = ""
 
 
-def bind(name: str, value: Any, server: ServerType) -> Bound:
+def bind(name: str, value: Any, server: ServerType) -> Bound:  # noqa: PLR0911  a line per kind
     """Bind `value` as PostgreSQL would read it written out (text to date, uuid, numeric, json ...).
 
     StepError when the value could only be stored by losing something.
@@ -124,7 +124,7 @@ def _spelled(server: ServerType) -> str:
     return f'"{schema}"."{base}"{array}'
 
 
-def _text(name: str, value: Any) -> str:
+def _text(name: str, value: Any) -> str:  # noqa: PLR0911  a line per kind of value
     match value:
         case str():
             if "\x00" in value:

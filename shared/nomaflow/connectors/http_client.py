@@ -99,6 +99,13 @@ def address(settings: HttpSettings, request: Request) -> httpx.URL:
     return url
 
 
+def shown_address(settings: HttpSettings, request: Request) -> str:
+    """Where the request would go, for people; checked as if it were sent."""
+    url = address(settings, request)
+    outbound.check_url(url, settings.policy)
+    return headers.shown(url)
+
+
 def retry_after(value: str | None, now: datetime) -> float | None:
     """Seconds of a Retry-After header, given as a number or as a date."""
     if value is None:

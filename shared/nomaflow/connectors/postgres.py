@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -99,13 +99,13 @@ class PostgresConnector(SqlConnector):
             self._session.on_backend_pid(self._connection.get_server_pid())
         if self._session.one_transaction and self._outer is None:
             self._outer = self._connection.transaction()
-            with self._translated():
+            with self.translated():
                 await self._outer.start()
         return self._connection
 
     async def execute(self, sql: str, params: Params = None) -> Result:
         connection = await self.raw()
-        with self._translated(sql):
+        with self.translated(sql):
             ready = await self._ready(connection, sql, params or {})
             try:
                 records = await ready.prepared.fetch(*ready.values)
@@ -122,14 +122,14 @@ class PostgresConnector(SqlConnector):
 
     async def stream(
         self, sql: str, params: Params = None, batch: int = 1000
-    ) -> AsyncIterator[Row]:
+    ) -> AsyncGenerator[Row, None]:
         connection = await self.raw()
         if not connection.is_in_transaction():
             async with self.transaction():
                 async for row in self.stream(sql, params, batch):
                     yield row
             return
-        with self._translated(sql):
+        with self.translated(sql):
             ready = await self._ready(connection, sql, params or {})
             async for record in ready.prepared.cursor(*ready.values, prefetch=batch):
                 yield dict(record)
@@ -139,7 +139,7 @@ class PostgresConnector(SqlConnector):
         connection = await self.raw()
         nested = connection.is_in_transaction()
         block = connection.transaction(readonly=read_only and not nested)
-        with self._translated():
+        with self.translated():
             await block.start()
             if read_only and nested:
                 await connection.execute("SET LOCAL transaction_read_only = on")
@@ -150,16 +150,16 @@ class PostgresConnector(SqlConnector):
             raise
         except BaseException:
             if not connection.is_closed():
-                with self._translated():
+                with self.translated():
                     await block.rollback()
             raise
-        with self._translated():
+        with self.translated():
             await block.commit()
 
     async def commit(self) -> None:
         if self._outer is not None:
             outer, self._outer = self._outer, None
-            with self._translated():
+            with self.translated():
                 await outer.commit()
 
     async def close(self) -> None:
@@ -170,7 +170,7 @@ class PostgresConnector(SqlConnector):
             if connection is not None:
                 clean = not self._broken
                 if clean and outer is not None and not connection.is_closed():
-                    with self._translated():
+                    with self.translated():
                         await outer.rollback()
                 await self._connections.release(connection, clean=clean)
         finally:
@@ -242,7 +242,7 @@ class PostgresConnector(SqlConnector):
         self._prepared.clear()
 
     @contextmanager
-    def _translated(self, sql: str | None = None) -> Iterator[None]:
+    def translated(self, sql: str | None = None) -> Iterator[None]:
         """The driver's exceptions as StepError; a cancelled statement spoils the connection."""
         try:
             yield

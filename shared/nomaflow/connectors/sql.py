@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib import import_module
@@ -83,7 +83,9 @@ class SqlConnector(ABC):
         return (await self.execute(sql, params)).all()
 
     @abstractmethod
-    def stream(self, sql: str, params: Params = None, batch: int = 1000) -> AsyncIterator[Row]:
+    def stream(
+        self, sql: str, params: Params = None, batch: int = 1000
+    ) -> AsyncGenerator[Row, None]:
         """Rows one by one from a cursor on the server, `batch` rows fetched at a time."""
 
     @abstractmethod

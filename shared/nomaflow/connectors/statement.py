@@ -39,6 +39,13 @@ class Statement:
         """Which name `$1`, `$2` ... stand for; `apart` numbers each occurrence for itself."""
         return self.names if apart else tuple(dict.fromkeys(self.names))
 
+    def spliced(self, texts: Mapping[str, str]) -> str:
+        """The text with an SQL expression of our own in place of each name."""
+        out = [self.texts[0]]
+        for place, name in enumerate(self.names, 1):
+            out += [texts[name], self.texts[place]]
+        return "".join(out)
+
     def numbered(self, casts: Mapping[int, str] | None = None, *, apart: bool = False) -> str:
         """The text with `$1`, `$2` ... in place of the names, those in `casts` with their cast."""
         casts = casts or {}

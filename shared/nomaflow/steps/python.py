@@ -84,7 +84,9 @@ def result_of(name: str, returned: Any) -> StepResult:
                 retryable=False,
             )
         case int():
-            return StepResult({"rows_affected": returned}, f"{counted(returned)} affected", returned)
+            return StepResult(
+                {"rows_affected": returned}, f"{counted(returned)} affected", returned
+            )
         case dict():
             return _dict_result(name, returned)
         case _:

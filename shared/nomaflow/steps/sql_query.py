@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -77,7 +77,7 @@ class SqlQuery(Step):
         """Run the statement on the server and keep its rows for later steps."""
         connector = await ctx.sql(self.connector)
         work = self._work(connector)
-        ctx.log.debug(f"SQL: {work.sql}", connector=self.connector)
+        ctx.log.debug("running the statement", sql=work.sql, connector=self.connector)
         started = time.monotonic()
         if ctx.dry_run:
             return await self._rehearse(ctx, connector, work)
@@ -86,10 +86,9 @@ class SqlQuery(Step):
         output["elapsed_ms"] = round((time.monotonic() - started) * 1000)
         result = _result(output)
         if output.get("rows_truncated"):
-            ctx.log.warning(
-                f"the query answered {output['row_count']} rows; only the first "
-                f"{len(output['rows'])} are kept for later steps"
-            )
+            kept = counted(len(output["rows"]))
+            said = f"the query answered {counted(output['row_count'])}; only {kept} are kept"
+            ctx.log.warning(said)
         ctx.log.info(result.summary, connector=self.connector, query=self._shown())
         return result
 
@@ -119,9 +118,12 @@ class SqlQuery(Step):
     async def _streamed(self, connector: SqlConnector, work: Work) -> dict[str, Any]:
         kept = _Kept(self.fetch)
         count = 0
-        async for row in connector.stream(work.sql, work.params):
-            count += 1
-            kept.add(row)
+        async with aclosing(connector.stream(work.sql, work.params)) as rows:
+            async for row in rows:
+                count += 1
+                kept.add(row)
+                if self.fetch == "first":
+                    break
         return kept.output(count, None)
 
     async def _rehearse(

@@ -1,0 +1,68 @@
+"""Whether a connector works: green or red, and why, within five seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from nomaflow.connectors import http, http_client, sql
+from nomaflow.connectors.http import HttpPolicy
+from nomaflow.connectors.spec import ConnectorSpec, HttpConnectorSpec, SqlConnectorSpec
+from nomaflow.errors import StepError
+
+SECONDS = 5.0
+_UNAUTHORISED = (401, 403)
+_SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorTestResult:
+    """What a test found: `ok`, how long it took, and a sentence without secrets."""
+
+    ok: bool
+    milliseconds: int
+    message: str
+
+
+async def connector(
+    name: str, spec: ConnectorSpec, policy: HttpPolicy | None = None
+) -> ConnectorTestResult:
+    """Try a rendered connector for at most five seconds; a failure is an answer, never raised."""
+    started = time.monotonic()
+    try:
+        async with asyncio.timeout(SECONDS):
+            ok, message = await _tried(name, spec, policy or HttpPolicy())
+    except TimeoutError:
+        ok, message = False, f"no answer within {SECONDS:g} s"
+    except StepError as error:
+        ok, message = False, error.message
+    return ConnectorTestResult(ok, round((time.monotonic() - started) * 1000), message)
+
+
+async def _tried(name: str, spec: ConnectorSpec, policy: HttpPolicy) -> tuple[bool, str]:
+    match spec:
+        case SqlConnectorSpec():
+            return True, await _sql(name, spec)
+        case HttpConnectorSpec():
+            return await _http(spec, policy)
+        case _:
+            return False, f"{spec.kind} connectors cannot be tested in this version"
+
+
+async def _sql(name: str, spec: SqlConnectorSpec) -> str:
+    opened = sql.open(name, spec, sql.Session(application="nomaflow:test"))
+    try:
+        version = await opened.scalar("SELECT split_part(version(), ' on ', 1)")
+        role = await opened.scalar("SELECT current_user || '@' || current_database()")
+    finally:
+        await opened.close()
+    return f"{version}, {role}"
+
+
+async def _http(spec: HttpConnectorSpec, policy: HttpPolicy) -> tuple[bool, str]:
+    """Any answer shows that the server is there; one that refuses us or fails is red."""
+    request = http_client.Request("GET", "", max_bytes=1_000_000, follow_redirects=True)
+    reply = await http_client.send(http.settings(spec, policy), request)
+    said = f"GET {reply.url} answered {reply.status} {reply.reason}".rstrip()
+    return reply.status not in _UNAUTHORISED and reply.status < _SERVER_ERROR, said
