@@ -1,4 +1,4 @@
-"""`nomaflow up` as an operator meets it: it starts, heals, ends, comes back, and refuses plainly."""
+"""`nomaflow up` as an operator meets it: it starts, heals, ends, comes back, refuses plainly."""
 
 import asyncio
 import contextlib

@@ -47,9 +47,9 @@ def owner(tmp_path):
 
 
 def test_a_second_owner_is_told_who_has_the_home(tmp_path, owner):
-    with pytest.raises(NomaflowError, match=f"process {owner.pid}.*another --home") as caught:
-        with home.locked(tmp_path):
-            pass
+    refused = pytest.raises(NomaflowError, match=f"process {owner.pid}.*another --home")
+    with refused as caught, home.locked(tmp_path):
+        pass
     assert caught.value.code is Code.BUSY
     assert home.is_running(tmp_path)
 
