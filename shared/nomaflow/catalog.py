@@ -99,7 +99,7 @@ async def create(
     db: Database, bell: Bell, raw: Mapping[str, Any], *, by: str, timezone: str = "UTC"
 ) -> JobRow:
     """Declare a new job through the API. ALREADY_EXISTS, or SpecErrors with paths."""
-    spec = JobSpec.parse(raw, default_timezone=timezone)
+    spec = JobSpec.parse(raw, timezone=timezone)
     async with db.transaction() as connection:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         there = await jobs.find(connection, spec.name)
@@ -115,7 +115,7 @@ async def create(
     return job
 
 
-async def update(  # noqa: PLR0913  a request and where it came from
+async def update(
     db: Database,
     bell: Bell,
     raw: Mapping[str, Any],
@@ -125,7 +125,7 @@ async def update(  # noqa: PLR0913  a request and where it came from
     timezone: str = "UTC",
 ) -> JobRow:
     """Replace the whole definition of an API job; runs in flight keep theirs (J15)."""
-    spec = JobSpec.parse(raw, default_timezone=timezone)
+    spec = JobSpec.parse(raw, timezone=timezone)
     async with db.transaction() as connection:
         old = await _own(connection, spec.name, "change it there")
         if expected_revision is not None and expected_revision != old.revision:
@@ -160,10 +160,10 @@ async def enable(db: Database, bell: Bell, name: str, *, enabled: bool, by: str)
                 ("name",),
             )
         if job.origin == "api" and not job.declared_enabled and enabled:
-            spec = JobSpec.model_validate({**job.definition, "enabled": True})
+            spec = JobSpec.parse({**job.definition, "enabled": True})
             job = await _save(connection, spec, by)
         await jobs.switch(connection, job.id, on=enabled, by=by)
-        spec = JobSpec.model_validate(job.definition)
+        spec = JobSpec.parse(job.definition)
         await clocks.set_for(connection, job.id, spec)
         job = await _found(connection, name)
     bell.catalog(name)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from asyncpg import UniqueViolationError
 
-from nomaflow import definitions, lifecycle, parameters, template
+from nomaflow import definitions, lifecycle, parameters
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.job import SpecErrors
+from nomaflow.job_problems import SpecErrors
 from nomaflow.lifecycle import IN_FLIGHT, RunStatus
 from nomaflow.store import jobs, runs, schedules
 
@@ -112,9 +112,7 @@ async def start(db: Database, bell: Bell, request: Request) -> Started:
     return Started(run_id, created=True, status=RunStatus.QUEUED, reason=None)
 
 
-async def fire(
-    db: Database, bell: Bell, due: Due, next_fire_at: datetime | None
-) -> Started | None:
+async def fire(db: Database, bell: Bell, due: Due, next_fire_at: datetime | None) -> Started | None:
     """Turn one due time into a run, or into a `skipped` run that says why (S13).
 
     Taking the slot, writing the run and advancing the clock are one transaction, so a due time
@@ -215,15 +213,13 @@ async def _earlier(connection: Connection, request: Request) -> Started | None:
             "UPDATE nomaflow.runs SET idempotency_key = NULL WHERE id = $1", row["id"]
         )
         return None
-    return Started(
-        row["id"], created=False, status=RunStatus(row["status"]), reason=row["reason"]
-    )
+    return Started(row["id"], created=False, status=RunStatus(row["status"]), reason=row["reason"])
 
 
 def _fire_of(spec: JobSpec, request: Request) -> _Fire:
     preset = None
     if request.preset is not None:
-        preset = next((p for p in spec.presets if p.name == request.preset), None)
+        preset = spec.preset(request.preset)
         if preset is None:
             known = ", ".join(f"`{p.name}`" for p in spec.presets) or "none"
             raise NomaflowError(
@@ -236,12 +232,9 @@ def _fire_of(spec: JobSpec, request: Request) -> _Fire:
     )
     if problems:
         raise SpecErrors(problems)
-    # A caller's values are data: a `${env:X}` in them stays text (SEC-V01).
-    params = {**(preset.params if preset else {}), **template.escape(request.params)}
-    kwargs = {name: dict(values) for name, values in (preset.kwargs if preset else {}).items()}
-    for step, values in request.step_kwargs.items():
-        kwargs[step] = {**kwargs.get(step, {}), **template.escape(values)}
-    enabled = {**(preset.steps if preset else {}), **request.step_enabled}
+    params, kwargs, enabled = dict(request.params), request.step_kwargs, request.step_enabled
+    if preset is not None:
+        params, kwargs, enabled = parameters.with_preset(preset, params, kwargs, enabled)
     return _Fire(
         params=params,
         step_kwargs=kwargs,
@@ -252,7 +245,7 @@ def _fire_of(spec: JobSpec, request: Request) -> _Fire:
 
 
 def _fire_of_clock(spec: JobSpec, due: Due) -> _Fire:
-    preset = next((p for p in spec.presets if p.name == due.schedule.preset), None)
+    preset = spec.preset(due.schedule.preset) if due.schedule.preset else None
     return _Fire(
         params={**(preset.params if preset else {}), **due.schedule.params},
         step_kwargs=preset.kwargs if preset else {},
@@ -275,7 +268,7 @@ def _born(job: JobRow, spec: JobSpec, fire: _Fire, **facts: Any) -> runs.NewRun:
         job_name=job.name,
         job_id=job.id,
         job_revision=job.revision,
-        params=parameters.coerce({**spec.params, **fire.params}, spec.param_schema),
+        params=parameters.coerce({**spec.params, **fire.params}, parameters.schema_of(spec)),
         overrides={k: v for k, v in overrides.items() if v},
         log_level=fire.log_level or spec.log_level,
         worker_tag=spec.worker,

@@ -1,8 +1,9 @@
-"""What went wrong: a code for programs and a sentence for people; anything else is an internal error.
+"""What went wrong: a code for programs, a sentence for people; the rest is an internal error.
 
 NomaflowError        the caller's mistake or a refusal, with the place in the input
 StepError            a step could not do its deed; the retry policy looks at its category
 Failure              what history keeps of an exception
+FunctionError        a StepError that happened in another process, with the Failure made there
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class StepError(Exception):
     says; `retry_after` is the server's own wish in seconds; `output` is kept in history.
     """
 
-    def __init__(  # noqa: PLR0913  each fact is one the retry policy or history needs
+    def __init__(
         self,
         message: str,
         *,
@@ -82,6 +83,8 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """Describe `error`; a StepError brings its own facts and needs no traceback."""
+        if isinstance(error, FunctionError):
+            return error.failure
         if isinstance(error, StepError):
             return cls(
                 type=type(error).__name__,
@@ -108,3 +111,21 @@ class Failure:
     def as_json(self) -> dict[str, Any]:
         """The object stored in history and shown by the API."""
         return asdict(self)
+
+
+class FunctionError(StepError):
+    """A plugin's function failed in its child process.
+
+    `failure` names the exception's own class and holds the traceback of the user's code.
+    """
+
+    def __init__(self, failure: Failure, output: dict[str, Any] | None = None) -> None:
+        super().__init__(
+            failure.message,
+            category=failure.category,
+            retryable=failure.retryable,
+            retry_after=failure.retry_after,
+            output=output,
+            http_status=failure.http_status,
+        )
+        self.failure = failure

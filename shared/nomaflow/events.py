@@ -75,9 +75,7 @@ class LogsWritten:
 Event: TypeAlias = RunChanged | StepChanged | StepProgressed | LogsWritten
 
 
-def from_row(
-    run_id: UUID, seq: int, at: datetime, kind: str, payload: Mapping[str, Any]
-) -> Event:
+def from_row(run_id: UUID, seq: int, at: datetime, kind: str, payload: Mapping[str, Any]) -> Event:
     """Read one stored event back into its type; an unknown kind is a programming error."""
     match kind:
         case "run":

@@ -1,8 +1,9 @@
-"""The law of a run's life: every status change is a Move decided here and written elsewhere by one compare-and-set.
+"""The law of a run's life: every status change is a Move, decided here and written elsewhere.
 
 Nothing here reads a clock, a database or a queue. A function takes what is known of a run (`Held`)
-and what happened, and answers with the `Move` that says what to write. `store.runs.apply` writes it;
-if the row has meanwhile gone elsewhere, nothing is written and the caller has lost the race.
+and what happened, and answers with the `Move` that says what to write. `store.runs.apply` writes
+it by one compare-and-set; if the row has gone elsewhere meanwhile, nothing is written and the
+caller has lost the race.
 """
 
 from __future__ import annotations
@@ -238,9 +239,7 @@ def _change(state: StepState, status: StepStatus, **facts: Any) -> StepChange:
 
 
 def _opening(state: StepState, shown: Any = None) -> StepChange:
-    return _change(
-        state, S.RUNNING, attempt=state.attempt + 1, tries=state.tries + 1, input=shown
-    )
+    return _change(state, S.RUNNING, attempt=state.attempt + 1, tries=state.tries + 1, input=shown)
 
 
 def _move(held: Held, status: RunStatus, *steps: StepChange, **facts: Any) -> Move:
@@ -261,9 +260,7 @@ def _rest(held: Held, after: int, reason: str) -> tuple[StepChange, ...]:
 def _onward(held: Held, closing: StepChange, onward: Onward) -> Move:
     """Close one link and open the next in one move, or finish the run where none is left."""
     by_position = {s.position: s for s in held.steps}
-    passed = tuple(
-        _change(by_position[p], S.SKIPPED, reason=reason) for p, reason in onward.skips
-    )
+    passed = tuple(_change(by_position[p], S.SKIPPED, reason=reason) for p, reason in onward.skips)
     if onward.opens is not None:
         opened = _opening(by_position[onward.opens], onward.input)
         return _move(held, R.RUNNING, closing, *passed, opened)
@@ -302,7 +299,7 @@ def finish(held: Held) -> Move:
     return _move(held, R.SUCCEEDED)
 
 
-def fail(  # noqa: PLR0913  the facts that decide between retry, go on and stop
+def fail(
     held: Held,
     failure: Failure,
     policy: RetryPolicy,
@@ -367,7 +364,7 @@ def release(held: Held, reason: str, *, not_before_seconds: float | None = None)
 
 
 def hand_over(held: Held, result: Result, onward: Onward, reason: str) -> Move:
-    """Close the running link and hand the rest of the chain back to the queue (a draining worker)."""
+    """Close the running link and hand the rest of the chain back (a draining worker)."""
     move = succeed(held, result, onward)
     if move.is_final:
         return move

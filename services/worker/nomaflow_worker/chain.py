@@ -108,7 +108,7 @@ class Chain:
             await self._live(spec)
         except LostClaimError:
             self._log.warning("the run is no longer this worker's; nothing more is written")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  nothing may leave a run without an owner
             self._log.exception("the run could not be carried on")
             with contextlib.suppress(LostClaimError):
                 await self._give_up(error)
@@ -220,7 +220,8 @@ class Chain:
         skips: list[tuple[int, str]] = []
         for step in spec.steps:
             state = states[step.name]
-            if state.position <= states[after.name].position or state.status in lifecycle.FINAL_STEP:
+            earlier = state.position <= states[after.name].position
+            if earlier or state.status in lifecycle.FINAL_STEP:
                 continue
             try:
                 if step.when is not None and not self._holds(spec, step.when):
@@ -281,9 +282,7 @@ class Chain:
         why = "its worker is gone"
         self._say("WARNING", f"step `{step.name}` was interrupted: {why}", step)
         repeatable = self._repeatable(spec, step, state)
-        move = lifecycle.interrupt(
-            self.held, spec.retry_for(step), repeatable=repeatable, why=why
-        )
+        move = lifecycle.interrupt(self.held, spec.retry_for(step), repeatable=repeatable, why=why)
         await self._write(move, spec)
         if move.status is RunStatus.RUNNING and move.wait_seconds > 0:
             await self._back_off(spec, move.wait_seconds)

@@ -59,7 +59,7 @@ class StepLog:
 class Context:
     """One try of one step; `close` gives back every connection it opened."""
 
-    def __init__(  # noqa: PLR0913  what a try is made of
+    def __init__(
         self,
         tools: Tools,
         claimed: Claimed,
@@ -158,9 +158,7 @@ class Context:
 
     def backend_pid(self, connector: str, pid: int) -> None:
         """Note a server process, so that whoever runs this step again ends it first."""
-        self._backends.append(
-            {"connector": connector, "pid": pid, "application": self.application}
-        )
+        self._backends.append({"connector": connector, "pid": pid, "application": self.application})
         task = asyncio.create_task(self._note_backends())
         self._notes.add(task)
         task.add_done_callback(self._notes.discard)

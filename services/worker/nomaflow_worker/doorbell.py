@@ -7,7 +7,7 @@ one. When Redis goes, the ear is opened again with patience; runs go on meanwhil
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from arq.worker import Worker, func
@@ -18,12 +18,15 @@ from nomaflow.broker.connection import dump, load
 
 if TYPE_CHECKING:
     from arq.connections import ArqRedis
+    from arq.typing import WorkerCoroutine
 
     from nomaflow_worker.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
 
 _LONGEST_PAUSE = 5.0
+_WELL_SECONDS = 10.0
+"""An ear that stayed open so long was well: the next fall is a new one."""
 
 
 async def answer_for_ever(redis: ArqRedis, supervisor: Supervisor) -> None:
@@ -35,7 +38,9 @@ async def answer_for_ever(redis: ArqRedis, supervisor: Supervisor) -> None:
     pause = 0.2
     while True:
         worker = Worker(
-            functions=[func(ring, name="ring", max_tries=1, keep_result=0)],
+            functions=[
+                func(cast("WorkerCoroutine", ring), name="ring", max_tries=1, keep_result=0)
+            ],
             queue_name=bell.WORKER_QUEUE,
             redis_pool=redis,
             handle_signals=False,
@@ -58,7 +63,7 @@ async def answer_for_ever(redis: ArqRedis, supervisor: Supervisor) -> None:
         finally:
             for task in worker.tasks.values():
                 task.cancel()
-        if asyncio.get_running_loop().time() - began > 10:
+        if asyncio.get_running_loop().time() - began > _WELL_SECONDS:
             pause = 0.2
         await asyncio.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)

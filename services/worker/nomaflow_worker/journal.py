@@ -1,4 +1,4 @@
-"""The log and progress of one run on their way into history: gathered, masked, written in batches."""
+"""The log and progress of one run on their way into history, masked and in batches."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HELD_LINES = 20_000
 class Journal:
     """One run's lines, in order; `lock` keeps a batch and a move from crossing."""
 
-    def __init__(  # noqa: PLR0913  what a line needs on its way
+    def __init__(
         self,
         db: Database,
         bell: Bell,

@@ -136,7 +136,8 @@ class LeaseKeeper:
         until = began + self._beat
         if not self._silent:
             until = min(until, max(self._deadline - self._beat / 2, time.monotonic() + 0.2))
-        while not self._stopping.is_set() and (left := until - time.monotonic()) > 0:
+        # Short sleeps: the word to stop comes from another thread.
+        while not self._stopping.is_set() and (left := until - time.monotonic()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(min(left, 0.2))
 
 

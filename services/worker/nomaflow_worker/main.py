@@ -1,4 +1,4 @@
-"""The worker program: opens everything, runs until it is told to stop, drains, closes everything."""
+"""The worker program: opens everything, runs until told to stop, drains, closes everything."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def main() -> int:
     return 0
 
 
-async def _run(  # noqa: PLR0913  what main read at the door
+async def _run(
     settings: Settings,
     name: str,
     project: Project,
@@ -139,7 +139,7 @@ async def _database(url: str, capacity: int, stop: asyncio.Event) -> Database | 
 
 
 async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
-    """Wait for the word to stop; a task that ends by itself is a fault of ours and ends the worker."""
+    """Wait for the word to stop; a part that ends by itself is our fault and ends the worker."""
     waiting = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
@@ -148,9 +148,7 @@ async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
             log.error("a part of the worker fell", part=task.get_name(), exc_info=error)
 
 
-async def _beat(
-    db: Database, name: str, supervisor: Supervisor, settings: Settings
-) -> None:
+async def _beat(db: Database, name: str, supervisor: Supervisor, settings: Settings) -> None:
     """Say every three seconds that this worker lives, and how busy it is."""
     while True:
         with contextlib.suppress(OSError, TimeoutError, *db.Error):

@@ -21,7 +21,9 @@ def of(value: Any, limit: int) -> Any:
         return value
     if isinstance(value, dict):
         share = max(limit // max(len(value), 1), 256)
-        kept = {key: part if size(part) <= share else _cut(part, share) for key, part in value.items()}
+        kept = {
+            key: part if size(part) <= share else _cut(part, share) for key, part in value.items()
+        }
         return kept if size(kept) <= 2 * limit else _cut(value, limit)
     return _cut(value, limit)
 

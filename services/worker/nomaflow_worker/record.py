@@ -1,4 +1,4 @@
-"""What a chain writes: one move at a time, with the lines that wait, outlasting a restart of PostgreSQL."""
+"""What a chain writes: one move at a time, outlasting a restart of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Record:
         return None
 
     async def _was_written(self, move: Move) -> bool:
-        """Tell, after a broken connection, whether the commit happened although its answer was lost."""
+        """Tell, after a broken connection, whether the commit happened all the same."""
         with contextlib.suppress(OSError, TimeoutError, *self._db.Error):
             now = await runs.held(self._db, move.run_id)
             if now is None or now.fence != move.fence:

@@ -1,4 +1,4 @@
-"""A step's settings just before it runs: parameters merged, tokens filled, secrets in memory only."""
+"""A step's settings just before it runs: parameters merged, tokens filled, secrets in memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Prepared:
     shown: Mapping[str, Any]
 
 
-def prepare(  # noqa: PLR0913  everything a token may name
+def prepare(
     claimed: Claimed,
     spec: JobSpec,
     step: StepSpec,
@@ -43,13 +43,12 @@ def prepare(  # noqa: PLR0913  everything a token may name
     fire_params = overrides.get("params", {})
     try:
         scope = _scope(claimed, spec, step, attempt, outputs, env, {})
-        shared = template.render({**spec.params, **fire_params}, scope)
+        shared = parameters.resolve({**spec.params, **fire_params}, scope)
         scope = _scope(claimed, spec, step, attempt, outputs, env, shared)
-        own = step.config.get("kwargs") or step.config.get("op_kwargs") or {}
         merged = parameters.merge(
             shared,
             {},
-            template.render(own, scope),
+            template.render(step.kwargs, scope),
             {name: shared[name] for name in fire_params},
             template.render(fire_kwargs, scope),
         )
@@ -93,7 +92,7 @@ def _settings_among(kind: type[Step], fire_kwargs: Mapping[str, Any]) -> dict[st
     }
 
 
-def _scope(  # noqa: PLR0913
+def _scope(
     claimed: Claimed,
     spec: JobSpec,
     step: StepSpec,
@@ -102,7 +101,7 @@ def _scope(  # noqa: PLR0913
     env: Mapping[str, str],
     kw: Mapping[str, Any],
 ) -> template.Scope:
-    previous = next(reversed(outputs.values()), None) if outputs else None
+    previous = list(outputs.values())[-1] if outputs else None
     return template.Scope(
         env=env,
         kw=kw,
@@ -129,9 +128,9 @@ def _run_words(claimed: Claimed, spec: JobSpec) -> dict[str, Any]:
 
 def _zone_of(claimed: Claimed, spec: JobSpec) -> str:
     for clock in spec.schedules:
-        if clock.name == (claimed.schedule_name or "default"):
-            return str(clock.timezone)
-    return str(spec.schedules[0].timezone) if spec.schedules else "UTC"
+        if clock.name == claimed.schedule_name:
+            return clock.timezone
+    return spec.timezone
 
 
 def job_time(claimed: Claimed, spec: JobSpec) -> datetime:

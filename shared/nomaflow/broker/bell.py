@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 from uuid import uuid4
 
 import structlog
@@ -54,7 +54,7 @@ class Bell:
         self._pending = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Bell:
+    async def __aenter__(self) -> Self:
         """Begin to send."""
         self._task = asyncio.create_task(self._send_for_ever(), name="bell")
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
@@ -24,17 +24,16 @@ class Lock:
     """Held by one owner at a time, for `seconds` after each `keep`."""
 
     def __init__(self, redis: Redis, name: str, owner: str, seconds: float) -> None:
-        self._redis = redis
         self._name = name
         self._owner = owner
         self._milliseconds = int(seconds * 1000)
+        self._keep = redis.register_script(_KEEP)
+        self._drop = redis.register_script(_DROP)
 
     async def keep(self) -> bool | None:
         """Take or prolong the lock; True if ours, False if another's, None if Redis is away."""
         try:
-            answer = await self._redis.eval(
-                _KEEP, 1, self._name, self._owner, str(self._milliseconds)
-            )
+            answer: Any = await self._keep([self._name], [self._owner, self._milliseconds])
         except (RedisError, OSError, TimeoutError):
             return None
         return bool(answer)
@@ -42,6 +41,6 @@ class Lock:
     async def drop(self) -> None:
         """Give it back if it is ours."""
         try:
-            await self._redis.eval(_DROP, 1, self._name, self._owner)
+            await self._drop([self._name], [self._owner])
         except (RedisError, OSError, TimeoutError):
             return

@@ -125,7 +125,7 @@ _CLAIM_WAITING = _CLAIM.format(due=_WAITING)
 _CLAIM_EXPIRED = _CLAIM.format(due=_EXPIRED)
 
 
-async def claim(  # noqa: PLR0913  what a claim is made of
+async def claim(
     connection: Connection | Database,
     owner: str,
     *,
@@ -157,11 +157,7 @@ def _claimed(row: Record) -> Claimed:
         )
         for s in row["steps"] or ()
     )
-    facts = (
-        "kind job_id job_name job_revision trigger triggered_by principal schedule_name scheduled_for "
-        "queued_at started_at elapsed_seconds params overrides log_level dry_run log_lines "
-        "abort_requested_by abort_reason rescued origin opened seq"
-    ).split()
+    facts = (name for name in Claimed.__dataclass_fields__ if name != "held")
     return Claimed(
         held=Held(row["id"], row["fence"], RunStatus.RUNNING, steps),
         **{name: row[name] for name in facts},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import asyncpg
 from pydantic_core import from_json, to_json
@@ -12,8 +12,25 @@ from pydantic_core import from_json, to_json
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-Connection = asyncpg.Connection
-Record = asyncpg.Record
+Record: TypeAlias = Any
+"""A row: a mapping by column, an iterable of values in order. asyncpg has no types."""
+
+
+class Connection(Protocol):
+    """What we ask of one asyncpg connection."""
+
+    async def fetch(self, sql: str, *values: Any) -> Sequence[Record]: ...
+
+    async def fetchrow(self, sql: str, *values: Any) -> Record | None: ...
+
+    async def fetchval(self, sql: str, *values: Any) -> Any: ...
+
+    async def execute(self, sql: str, *values: Any) -> str: ...
+
+    async def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> None: ...
+
+    async def set_type_codec(self, name: str, **how: Any) -> None: ...
+
 
 STATEMENT_TIMEOUT_MS = 30_000
 """No statement of ours may hold a connection longer; a stuck one would hide a stuck program."""

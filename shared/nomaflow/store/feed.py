@@ -15,7 +15,7 @@ from nomaflow import events
 from nomaflow.events import Event, LogLine, LogsWritten
 from nomaflow.lifecycle import FINAL_RUN, RunStatus
 from nomaflow.store import keyset
-from nomaflow.store.keyset import Where, Window
+from nomaflow.store.keyset import Page, Where, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -134,8 +134,7 @@ def _number(level: str) -> int:
 class Lines:
     """A page of log lines; `seq` is where a listener goes on from."""
 
-    lines: list[LogLine]
-    more: bool
+    page: Page[LogLine]
     seq: int
 
 
@@ -163,7 +162,7 @@ async def lines(
     page = keyset.page([_line(row) for row in rows if row["seq"] is not None], window)
     to_the_end = (window.backwards or not page.more) and window.before is None
     seq = run_seq if to_the_end or not page.rows else page.rows[-1].seq
-    return Lines(page.rows, page.more, seq)
+    return Lines(page, seq)
 
 
 async def heads(db: Connection | Database, run_ids: Sequence[UUID]) -> dict[UUID, tuple[int, bool]]:

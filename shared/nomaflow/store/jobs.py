@@ -76,7 +76,7 @@ async def find(
     """Answer the job in force under that name; `lock` keeps others from starting it meanwhile."""
     suffix = " FOR NO KEY UPDATE" if lock else ""
     row = await connection.fetchrow(
-        f"SELECT {COLUMNS} FROM nomaflow.jobs WHERE name = $1 AND {IN_FORCE}{suffix}",  # noqa: S608
+        f"SELECT {COLUMNS} FROM nomaflow.jobs WHERE name = $1 AND {IN_FORCE}{suffix}",
         name,
     )
     return JobRow(**row) if row else None
@@ -88,7 +88,7 @@ async def find_by_id(
     """Answer the job with that id if it is in force."""
     suffix = " FOR NO KEY UPDATE" if lock else ""
     row = await connection.fetchrow(
-        f"SELECT {COLUMNS} FROM nomaflow.jobs WHERE id = $1 AND {IN_FORCE}{suffix}",  # noqa: S608
+        f"SELECT {COLUMNS} FROM nomaflow.jobs WHERE id = $1 AND {IN_FORCE}{suffix}",
         job_id,
     )
     return JobRow(**row) if row else None
@@ -96,7 +96,7 @@ async def find_by_id(
 
 async def names(connection: Connection | Database) -> list[str]:
     """Names of every job in force (for near-miss suggestions)."""
-    rows = await connection.fetch(f"SELECT name FROM nomaflow.jobs WHERE {IN_FORCE}")  # noqa: S608
+    rows = await connection.fetch(f"SELECT name FROM nomaflow.jobs WHERE {IN_FORCE}")
     return [r["name"] for r in rows]
 
 
@@ -213,7 +213,7 @@ async def file_jobs(connection: Connection | Database) -> dict[str, JobRow]:
     """Jobs that files declare, by name."""
     rows = await connection.fetch(
         f"""SELECT {COLUMNS} FROM nomaflow.jobs
-            WHERE origin = 'file' AND deleted_at IS NULL"""  # noqa: S608
+            WHERE origin = 'file' AND deleted_at IS NULL"""
     )
     return {r["name"]: JobRow(**r) for r in rows}
 

@@ -65,13 +65,11 @@ async def progress(
     state: Mapping[str, Any],
 ) -> int | None:
     """Record how far a step has come; None when the claim is lost."""
-    seq: int | None = await connection.fetchval(
-        _PROGRESS, run_id, fence, position, dict(state)
-    )
+    seq: int | None = await connection.fetchval(_PROGRESS, run_id, fence, position, dict(state))
     return seq
 
 
-async def note(  # noqa: PLR0913  one row, its claim, and what may be noted of it
+async def note(
     connection: Connection | Database,
     run_id: UUID,
     fence: int,

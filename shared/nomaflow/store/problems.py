@@ -33,14 +33,10 @@ async def all_of_them(connection: Connection | Database) -> list[ProblemRow]:
     rows = await connection.fetch(
         "SELECT file, line, path, message, at FROM nomaflow.catalog_problems ORDER BY file, line"
     )
-    return [
-        ProblemRow(r["file"], r["line"], tuple(r["path"]), r["message"], r["at"]) for r in rows
-    ]
+    return [ProblemRow(r["file"], r["line"], tuple(r["path"]), r["message"], r["at"]) for r in rows]
 
 
-async def replace(
-    connection: Connection, problems: Sequence[ProblemRow]
-) -> Sequence[ProblemRow]:
+async def replace(connection: Connection, problems: Sequence[ProblemRow]) -> Sequence[ProblemRow]:
     """Make these the problems there are; answers those that are new."""
     before = {p.key: p for p in await all_of_them(connection)}
     if before.keys() == {p.key for p in problems}:

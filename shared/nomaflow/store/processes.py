@@ -29,7 +29,7 @@ class Program:
     details: Mapping[str, Any]
 
 
-async def beat(  # noqa: PLR0913  the row, column by column
+async def beat(
     connection: Connection | Database,
     name: str,
     kind: str,

@@ -1,4 +1,4 @@
-"""The role that jobs use in the service's own database: owner of `public`, a stranger to `nomaflow`.
+"""The role of jobs in the service's own database: owner of `public`, stranger to `nomaflow`.
 
 Its password is derived from the service's own, so every program that knows NOMAFLOW_DATABASE_URL
 knows it and nothing has to be stored or handed around.

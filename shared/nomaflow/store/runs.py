@@ -271,9 +271,7 @@ async def apply(
 
 async def held(connection: Connection | Database, run_id: UUID) -> Held | None:
     """Read what `lifecycle` needs to decide about a run; None when there is no such run."""
-    row = await connection.fetchrow(
-        "SELECT fence, status FROM nomaflow.runs WHERE id = $1", run_id
-    )
+    row = await connection.fetchrow("SELECT fence, status FROM nomaflow.runs WHERE id = $1", run_id)
     if row is None:
         return None
     return Held(

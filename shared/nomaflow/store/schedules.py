@@ -65,15 +65,13 @@ async def of_job(connection: Connection | Database, job_id: UUID) -> list[Schedu
     """The clocks a job has now, in the order of their names."""
     rows = await connection.fetch(
         f"""SELECT {COLUMNS} FROM nomaflow.schedules
-            WHERE job_id = $1 AND retired_at IS NULL ORDER BY name""",  # noqa: S608
+            WHERE job_id = $1 AND retired_at IS NULL ORDER BY name""",
         job_id,
     )
     return [ScheduleRow(**r) for r in rows]
 
 
-async def replace(
-    connection: Connection, job_id: UUID, clocks: Sequence[DeclaredSchedule]
-) -> None:
+async def replace(connection: Connection, job_id: UUID, clocks: Sequence[DeclaredSchedule]) -> None:
     """Make these the clocks of the job; one that is gone is retired, and keeps its slots."""
     await connection.execute(
         """UPDATE nomaflow.schedules SET retired_at = now(), next_fire_at = NULL
@@ -122,16 +120,14 @@ class Due:
     """The database's clock when it was read."""
 
 
-async def due(
-    connection: Connection | Database, at: datetime | None, limit: int
-) -> list[Due]:
+async def due(connection: Connection | Database, at: datetime | None, limit: int) -> list[Due]:
     """Clocks due at `at` (None: now by the database's clock), the most overdue first."""
     columns = ", ".join(f"s.{c}" for c in COLUMNS.split(", "))
     rows = await connection.fetch(
         f"""SELECT {columns}, j.name AS job_name, now() AS moment
             FROM nomaflow.schedules s JOIN nomaflow.jobs j ON j.id = s.job_id
             WHERE s.next_fire_at <= coalesce($1, now())
-            ORDER BY s.next_fire_at LIMIT $2""",  # noqa: S608
+            ORDER BY s.next_fire_at LIMIT $2""",
         at,
         limit,
     )
@@ -154,7 +150,7 @@ async def seconds_to_next(connection: Connection | Database) -> float | None:
     return seconds
 
 
-async def take_slot(  # noqa: PLR0913  the row, column by column
+async def take_slot(
     connection: Connection,
     schedule_id: UUID,
     due_at: datetime,

@@ -6,9 +6,9 @@ holds both equal. Rows are read and written by the modules beside this one.
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003  SQLModel resolves annotations at run time
+from datetime import datetime
 from typing import Any
-from uuid import UUID  # noqa: TC003
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -254,7 +254,7 @@ class StepRun(Table, table=True):
     progress: dict[str, Any] | None = Field(sa_column=_json(null=True))
     error: dict[str, Any] | None = Field(sa_column=_json(null=True))
     backends: list[Any] | None = Field(sa_column=_json(null=True))
-    """Server processes working for this step: [{"connector", "pid"}], cancelled before it runs again."""
+    """Server processes working for this step, ended before it runs again."""
 
 
 class StepOutput(Table, table=True):

@@ -80,7 +80,8 @@ STATEMENTS = (
       job_id uuid REFERENCES nomaflow.jobs (id) ON DELETE SET NULL,
       job_name text NOT NULL,
       job_revision int,
-      status text NOT NULL DEFAULT 'queued' CONSTRAINT run_status CHECK (status IN ({RUN_STATUSES})),
+      status text NOT NULL DEFAULT 'queued'
+        CONSTRAINT run_status CHECK (status IN ({RUN_STATUSES})),
       reason text,
       trigger text NOT NULL,
       triggered_by text NOT NULL,
