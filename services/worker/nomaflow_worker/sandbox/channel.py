@@ -1,0 +1,97 @@
+"""The child's end of the line to the worker: reports go out, questions come back answered."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from nomaflow.errors import StepError
+from nomaflow_worker.sandbox import facts, wire
+
+# Answers carry outputs of earlier steps, whole; the worker is trusted with their size.
+_MOST_ANSWER = 0xFFFF_FFFF
+
+
+class Channel:
+    """Any thread may send and ask; one thread of its own listens."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line: socket.socket | None = line
+        self._frames = wire.Frames(_MOST_ANSWER)
+        self._sending = threading.Lock()
+        self._asked: dict[int, Future[Any]] = {}
+        os.register_at_fork(after_in_child=self._abandon)
+
+    def receive(self) -> dict[str, Any] | None:
+        """Wait for the first message; None when the worker no longer wants this child."""
+        while self._line is not None and (data := self._line.recv(65536)):
+            for message in self._frames.feed(data):
+                return message
+        return None
+
+    def listen(self, cancel: int, on_cancel: Callable[[], None]) -> None:
+        """Begin to take answers; `on_cancel` is called when `cancel` becomes readable."""
+        listening = threading.Thread(
+            target=self._listen, args=(cancel, on_cancel), name="nomaflow", daemon=True
+        )
+        listening.start()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Tell the worker; waits while it is busy with what it was told before."""
+        self._write(wire.frame(message))
+
+    def send_text(self, text: str) -> None:
+        """Tell it a message that is JSON text already."""
+        self._write(wire.frame_text(text))
+
+    def ask(self, what: str, name: str) -> Any:
+        """Ask the worker and wait; StepError when it refuses."""
+        answer: Future[Any] = Future()
+        with self._sending:
+            number = len(self._asked)
+            self._asked[number] = answer
+        self.send({"ask": what, "name": name, "number": number})
+        return answer.result()
+
+    def _write(self, data: bytes) -> None:
+        # A worker that is gone has nobody to tell, and the guardian is at work already.
+        with self._sending, contextlib.suppress(OSError):
+            self._connected().sendall(data)
+
+    def _connected(self) -> socket.socket:
+        if self._line is None:
+            raise StepError("only the step's own process has a context, not one forked from it")
+        return self._line
+
+    def _listen(self, cancel: int, on_cancel: Callable[[], None]) -> None:
+        line = self._connected()
+        waiting = [line.fileno(), cancel]
+        while True:
+            ready, _, _ = select.select(waiting, [], [])
+            if cancel in ready:
+                on_cancel()
+                waiting = [line.fileno()]
+            if line.fileno() in ready:
+                data = line.recv(65536)
+                if not data:
+                    return
+                for message in self._frames.feed(data):
+                    self._take(message)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        asked = self._asked[message["number"]]
+        if "refused" in message:
+            asked.set_exception(facts.as_error(message["refused"]))
+        else:
+            asked.set_result(message["answer"])
+
+    def _abandon(self) -> None:
+        """In a process that the user's code forked: the line stays with its parent."""
+        self._line = None
+        self._sending = threading.Lock()

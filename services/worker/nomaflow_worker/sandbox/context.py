@@ -1,0 +1,229 @@
+"""`ctx` as a plugin's function has it in the child process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from nomaflow.connectors import http, spec, sql
+from nomaflow.connectors.http import HttpPolicy
+from nomaflow.errors import StepError
+from nomaflow.plugins.http import StepHttp
+from nomaflow_worker.sandbox import wire
+from nomaflow_worker.sandbox.channel import Channel
+
+_LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
+_MOST_FIELDS = 16 * 1024
+_PROGRESS_SECONDS = 0.1
+
+
+class ChildLog:
+    """Lines to the worker, from the run's log level up."""
+
+    def __init__(self, channel: Channel, level: str) -> None:
+        self._channel = channel
+        self._from = _LEVELS.get(level, _LEVELS["INFO"])
+
+    def debug(self, message: str, **fields: Any) -> None:
+        self.write("DEBUG", message, fields)
+
+    def info(self, message: str, **fields: Any) -> None:
+        self.write("INFO", message, fields)
+
+    def warning(self, message: str, **fields: Any) -> None:
+        self.write("WARNING", message, fields)
+
+    def error(self, message: str, **fields: Any) -> None:
+        self.write("ERROR", message, fields)
+
+    def write(self, level: str, message: object, fields: Mapping[str, Any]) -> None:
+        if _LEVELS[level] < self._from:
+            return
+        text = json.dumps(fields, default=str)
+        kept = f'{{"fields left out": {len(text)}}}' if len(text) > _MOST_FIELDS else text
+        words = json.dumps(str(message)[: wire.MOST_TEXT])
+        self._channel.send_text(f'{{"log":["{level}",{words},{time.time()},{kept}]}}')
+
+
+class LoggingBridge(logging.Handler):
+    """Lines of Python's `logging` become lines of the run's log."""
+
+    def __init__(self, log: ChildLog) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        known = [name for name, number in _LEVELS.items() if number <= record.levelno]
+        with contextlib.suppress(StepError):  # in a process forked by the user's code
+            self._log.write(known[-1] if known else "DEBUG", self.format(record), {})
+
+
+class Earlier:
+    """A step that has ended; its output is fetched from the worker when it is first looked at."""
+
+    def __init__(self, channel: Channel, name: str, status: str) -> None:
+        self.name = name
+        self.status = status
+        self._channel = channel
+        self._output: Mapping[str, Any] | None = None
+
+    @property
+    def output(self) -> Mapping[str, Any]:
+        if self._output is None:
+            self._output = self._channel.ask("output", self.name)
+        return self._output
+
+    def __repr__(self) -> str:
+        return f"<step {self.name}: {self.status}>"
+
+
+class ChildContext:
+    """Answers to `nomaflow.StepContext`; `facts` is what the worker sent of the step."""
+
+    def __init__(self, channel: Channel, facts: Mapping[str, Any]) -> None:
+        self._channel = channel
+        self.run_id: str = facts["run_id"]
+        self.job_id: str = facts["job"]
+        self.step_name: str = facts["step"]
+        self.attempt: int = facts["attempt"]
+        self.triggered_by: str = facts["triggered_by"]
+        self.session_user: str = facts["session_user"]
+        self.scheduled_for: str | None = facts["scheduled_for"]
+        self.dry_run: bool = facts["dry_run"]
+        self.log_level: str = facts["log_level"]
+        self.params: Mapping[str, Any] = MappingProxyType(facts["params"])
+        self.state: Mapping[str, Any] = MappingProxyType(facts["state"])
+        self.log = ChildLog(channel, self.log_level)
+        private, hosts = facts["policy"]
+        self._policy = HttpPolicy(allow_private=private, allow_hosts=tuple(hosts))
+        self.http = StepHttp(http.HttpSettings(policy=self._policy))
+        self._kinds: Mapping[str, str] = facts["connectors"]
+        self._steps = {
+            name: Earlier(channel, name, status) for name, status in facts["earlier"].items()
+        }
+        self.connectors = Connectors(self, self._kinds)
+        self._opened: dict[str, Any] = {}
+        self._cancelled = False
+        self._next_report = 0.0
+        self._last_report: dict[str, Any] | None = None
+
+    @property
+    def last_step(self) -> Earlier | None:
+        """The step just before this one."""
+        return next(reversed(self._steps.values()), None)
+
+    def previous_step(self, name: str) -> Earlier:
+        try:
+            return self._steps[name]
+        except KeyError:
+            known = ", ".join(self._steps) or "none"
+            raise StepError(
+                f"no step {name!r} has run before this one; earlier steps: {known}",
+                retryable=False,
+            ) from None
+
+    def get_connector(self, name: str) -> Any:
+        if name not in self._opened:
+            self._opened[name] = self._open(name)
+        return self._opened[name]
+
+    def _open(self, name: str) -> Any:
+        kind = self._kinds.get(name)
+        if kind == "sql":
+            session = sql.Session(
+                # As the worker names its own connections, so that it can end this one.
+                application=f"nomaflow:{self.run_id}:{self.step_name}"[:63],
+                on_backend_pid=lambda pid: self._channel.send({"backend": [name, pid]}),
+            )
+            return sql.open(name, self._settings(name, spec.SqlConnectorSpec), session)
+        if kind == "http":
+            settings = self._settings(name, spec.HttpConnectorSpec)
+            return StepHttp(http.settings(settings, self._policy))
+        if kind is None:
+            known = ", ".join(sorted(self._kinds)) or "none"
+            words = f"there is no connector {name!r} in connectors.toml; known ones: {known}"
+        else:
+            words = f"connector {name!r} is of kind {kind}, which a function cannot open"
+        raise StepError(words, retryable=False)
+
+    def _settings(self, name: str, wanted: type[Any]) -> Any:
+        found = spec.parse(self._channel.ask("connector", name))
+        if not isinstance(found, wanted):
+            raise StepError(f"connector {name!r} has just changed its kind")
+        return found
+
+    def progress(
+        self,
+        done: int,
+        total: int | None = None,
+        unit: str = "rows",
+        message: str | None = None,
+        **batch: Any,
+    ) -> None:
+        report = {"done": done, "total": total, "unit": unit, "message": message, **batch}
+        now = time.monotonic()
+        if now < self._next_report:  # people read ten a second at most; the last one is kept
+            self._last_report = report
+            return
+        self._next_report = now + _PROGRESS_SECONDS
+        self._report(report)
+
+    def _report(self, report: dict[str, Any]) -> None:
+        self._last_report = None
+        self._channel.send_text(f'{{"progress":{json.dumps(report, default=str)}}}')
+
+    def is_cancelled(self) -> bool:
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """The step is to stop."""
+        self._cancelled = True
+
+    async def close(self) -> None:
+        """Say the last progress and give every connection back."""
+        if self._last_report is not None:
+            self._report(self._last_report)
+        for connector in self._opened.values():
+            if isinstance(connector, sql.SqlConnector):
+                # One opened in a loop of the function's own cannot be closed from here.
+                with contextlib.suppress(Exception):
+                    await connector.close()
+
+
+class Connectors(Mapping[str, Any]):
+    """`connectors["ops-db"]`, for functions that ask for `connectors` by name."""
+
+    def __init__(self, ctx: ChildContext, names: Collection[str]) -> None:
+        self._ctx = ctx
+        self._names = names
+
+    def __getitem__(self, name: str) -> Any:
+        return self._ctx.get_connector(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def offers(ctx: ChildContext, kwargs: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
+    """What a function may ask for by the mere name of a parameter (the second vocabulary)."""
+    return {
+        "connectors": lambda: ctx.connectors,
+        "pools": lambda: ctx.connectors,
+        "params": lambda: ctx.params,
+        "step_kwargs": lambda: kwargs,
+        "previous_step": lambda: ctx.last_step,
+        "logger": lambda: ctx.log,
+        "run_id": lambda: ctx.run_id,
+        "job_id": lambda: ctx.job_id,
+        "step_name": lambda: ctx.step_name,
+        "session_user": lambda: ctx.session_user,
+        "dry_run": lambda: ctx.dry_run,
+    }

@@ -1,0 +1,182 @@
+"""What a plugin's function receives first: its step, its run, and the ways to the outside.
+
+Two classes answer to it: the one of the child process that runs a step, and the one of
+`nomaflow.testing` for a plugin's own tests. Only typing is imported here, so
+`from nomaflow import StepContext` costs a plugin nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+Row = Mapping[str, Any]
+
+
+class EarlierStep(Protocol):
+    """A step of the same run that has ended."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def status(self) -> str:
+        """`succeeded`, `failed` (with `continue_on_error`) or `skipped`."""
+
+    @property
+    def output(self) -> Mapping[str, Any]:
+        """Its whole output, not the preview kept in history."""
+
+
+class Log(Protocol):
+    """Lines of the run's log, live and in history; fields are kept beside the message."""
+
+    def debug(self, message: str, **fields: Any) -> None: ...
+
+    def info(self, message: str, **fields: Any) -> None: ...
+
+    def warning(self, message: str, **fields: Any) -> None: ...
+
+    def error(self, message: str, **fields: Any) -> None: ...
+
+
+class Result(Protocol):
+    """What a statement answered."""
+
+    @property
+    def rows(self) -> Sequence[Row]: ...
+
+    @property
+    def rowcount(self) -> int:
+        """Rows read or changed."""
+
+    def first(self) -> Row | None:
+        """The first row as a mapping of column names, or None."""
+
+    def all(self) -> list[Row]: ...
+
+
+class Connector(Protocol):
+    """A database of connectors.toml; connected at the first statement, by this step alone.
+
+    Parameters are written `:name` in the SQL and always bound. Each statement stands alone
+    unless it is inside `transaction()`. StepError with the database's words when one fails.
+    """
+
+    async def execute(self, sql: str, params: Mapping[str, Any] | None = None) -> Result: ...
+
+    async def scalar(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
+        """The first column of the first row, or None."""
+
+    async def first(self, sql: str, params: Mapping[str, Any] | None = None) -> Row | None: ...
+
+    async def all(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Row]:
+        """Every row, in memory; `stream` for many."""
+
+    def stream(
+        self, sql: str, params: Mapping[str, Any] | None = None, batch: int = 1000
+    ) -> AsyncIterator[Row]:
+        """Rows one by one from a cursor on the server, `batch` rows fetched at a time."""
+
+    def transaction(self) -> AbstractAsyncContextManager[None]:
+        """All or nothing; inside another transaction, a savepoint."""
+
+    async def run(self, query_name: str, **params: Any) -> Result:
+        """A named query of this connector; `name:write` for one that changes data."""
+
+
+class Http(Protocol):
+    """Requests that answer the decoded body: JSON where the server says so, else text, or None.
+
+    An HTTP connector of connectors.toml is one whose URLs may be relative. StepError with
+    `http_status` for anything but 2xx, of category `connection` or `timeout` when no answer
+    came. Options: `params`, `headers`, one of `json`, `data` or `content`, `timeout` in seconds
+    (60), `follow_redirects` (False), `max_bytes` of the decoded body (10 000 000).
+    """
+
+    async def request(self, method: str, url: str, **options: Any) -> Any: ...
+
+    async def get(self, url: str, **options: Any) -> Any: ...
+
+    async def post(self, url: str, **options: Any) -> Any: ...
+
+    async def put(self, url: str, **options: Any) -> Any: ...
+
+    async def patch(self, url: str, **options: Any) -> Any: ...
+
+    async def delete(self, url: str, **options: Any) -> Any: ...
+
+
+class StepContext(Protocol):
+    """The step a plugin's function runs for (seeds 000 and 001)."""
+
+    @property
+    def run_id(self) -> str:
+        """The run's UUID as text."""
+
+    @property
+    def job_id(self) -> str:
+        """The job's name."""
+
+    @property
+    def step_name(self) -> str: ...
+
+    @property
+    def attempt(self) -> int:
+        """Which try of this step this is, from 1."""
+
+    @property
+    def triggered_by(self) -> str:
+        """`cron`, `user:alice`, `api`, `cli:bob` or `call_job:parent@run`."""
+
+    @property
+    def session_user(self) -> str:
+        """Whose wish the run is: a user's name, or `cron`, `api`, `cli`, `system`."""
+
+    @property
+    def scheduled_for(self) -> str | None:
+        """The due time of a scheduled run, RFC 3339 UTC; None for a manual one."""
+
+    @property
+    def dry_run(self) -> bool:
+        """True: say what would be done and change nothing."""
+
+    @property
+    def log_level(self) -> str: ...
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The merged parameters of this step."""
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """The job's watermarks, read-only."""
+
+    @property
+    def log(self) -> Log: ...
+
+    @property
+    def http(self) -> Http: ...
+
+    def get_connector(self, name: str) -> Any:
+        """The connector `name`: a `Connector` for a database, an `Http` for an HTTP API.
+
+        Nothing is opened before its first use. StepError at once when there is no such connector.
+        """
+
+    def previous_step(self, name: str) -> EarlierStep:
+        """Any earlier step of this run by its name; StepError when there is none."""
+
+    def progress(
+        self,
+        done: int,
+        total: int | None = None,
+        unit: str = "rows",
+        message: str | None = None,
+        **batch: Any,
+    ) -> None:
+        """Tell who is watching how far the step has come."""
+
+    def is_cancelled(self) -> bool:
+        """True once the step is to stop; a function that does not is killed a second later."""
