@@ -17,7 +17,7 @@ from nomaflow.errors import NomaflowError
 
 # Each module here has `register(app)`, which adds its commands. Their own imports stay light
 # and the heavy ones sit inside the commands, so that `nomaflow --help` answers at once.
-ROOMS = ("up", "programs", "health", "jobs")
+ROOMS = ("up", "programs", "health", "jobs", "logs")
 
 app = typer.Typer(
     name="nomaflow",

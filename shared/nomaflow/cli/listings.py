@@ -1,0 +1,77 @@
+"""Tables of jobs and of runs, for people; nothing is cut where a program reads them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from nomaflow.cli import talk, words
+
+JSON = dict[str, Any]
+
+
+def print_jobs(found: list[JSON]) -> None:
+    console = talk.console()
+    now = datetime.now(UTC)
+    table = _table("JOB", "SCHEDULE", "NEXT", "LAST RUN", "STEPS", "TAGS")
+    for each in found:
+        last = each["lastRun"]
+        table.add_row(
+            Text(each["name"], style="bold" if each["enabled"] else "dim"),
+            "off" if not each["enabled"] else _schedules(each["schedules"]),
+            _when(each["nextFireAt"], now, relative=console.is_terminal),
+            _status(last, now, relative=console.is_terminal) if last else "never",
+            str(len(each["steps"])),
+            " ".join(each["tags"]),
+        )
+    console.print(table)
+
+
+def print_runs(runs: list[JSON]) -> None:
+    console = talk.console()
+    now = datetime.now(UTC)
+    table = _table("RUN", "STATUS", "QUEUED", "TOOK", "ROWS", "TRIGGERED BY", "REASON")
+    for run in runs:
+        rows = run["rowsAffected"]
+        table.add_row(
+            run["id"],
+            Text(run["status"].lower(), style=words.STYLES[run["status"]]),
+            _when(run["queuedAt"], now, relative=False),
+            words.duration(run["durationSeconds"]),
+            f"{int(rows):,}" if rows is not None else "",
+            run["triggeredBy"],
+            run["reason"] or "",
+        )
+    console.print(table)
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in titles:
+        table.add_column(title, no_wrap=title in {"RUN", "JOB", "STATUS", "QUEUED"})
+    return table
+
+
+def _schedules(schedules: list[JSON]) -> str:
+    def one(each: JSON) -> str:
+        if each["cron"]:
+            return f"{each['cron']} {each['timezone']}"
+        return f"every {words.duration(each['everySeconds'])}"
+
+    return ", ".join(one(each) for each in schedules if each["enabled"]) or "manual"
+
+
+def _when(text: str | None, now: datetime, *, relative: bool) -> str:
+    at = words.moment(text)
+    if at is None:
+        return ""
+    return words.distance(at, now) if relative else words.day_and_time(at)
+
+
+def _status(run: JSON, now: datetime, *, relative: bool) -> Text:
+    when = _when(run["finishedAt"] or run["startedAt"] or run["queuedAt"], now, relative=relative)
+    word = run["status"].lower()
+    return Text.assemble((word, words.STYLES[run["status"]]), f" {when}")
