@@ -13,7 +13,7 @@ from typing import Any
 
 from nomaflow import expression, job_words, param_schema, schedule, step_defaults, template
 from nomaflow.errors import NomaflowError
-from nomaflow.job_problems import Path, Problem, did_you_mean
+from nomaflow.job_problems import Path, Problem, did_you_mean, real_path
 from nomaflow.steps import registry
 
 _JOB_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -208,7 +208,7 @@ def _settings(kind: str, config: Mapping[str, Any], path: Path, whose: str) -> I
         yield Problem((*path, "type"), f"{whose}: there is no step type `{kind[:60]}`{hint}")
         return
     for inner, message in registry.problems(kind, config):
-        real = _real(config, inner)
+        real = real_path(config, inner)
         dotted = ".".join(real)
         at = (*path, "config", *real)
         if message == _REQUIRED:
@@ -221,16 +221,3 @@ def _settings(kind: str, config: Mapping[str, Any], path: Path, whose: str) -> I
             yield Problem(
                 at, f"{whose}: `{dotted}`: {message}" if dotted else f"{whose}: {message}"
             )
-
-
-def _real(config: Any, path: Path) -> Path:
-    """Leave out of pydantic's path what names a branch of a union and not a place in the input."""
-    real: list[str] = []
-    for at, part in enumerate(path):
-        if isinstance(config, dict) and (part in config or at == len(path) - 1):
-            real.append(part)
-            config = config.get(part)
-        elif isinstance(config, list) and part.isdigit() and int(part) < len(config):
-            real.append(part)
-            config = config[int(part)]
-    return tuple(real)

@@ -102,3 +102,16 @@ def written(value: Any) -> str:
             return f'"{value[:60]}..."' if len(value) > 60 else f'"{value}"'  # noqa: PLR2004  a line's worth
         case _:
             return str(value)[:60]
+
+
+def real_path(value: Any, path: Path) -> Path:
+    """Leave out of pydantic's path what names a branch of a union and not a place in the input."""
+    real: list[str] = []
+    for at, part in enumerate(path):
+        if isinstance(value, dict) and (part in value or at == len(path) - 1):
+            real.append(part)
+            value = value.get(part)
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            real.append(part)
+            value = value[int(part)]
+    return tuple(real)

@@ -1,0 +1,260 @@
+"""A project folder: jobs, connectors, alerts, plugins and secrets, read anew when a file changes.
+
+The folder is trusted like code. Still nothing in it can take the catalogue down: what cannot be
+read is a problem with file, line and path, and what was good stays in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import stat
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from watchfiles import awatch
+
+from nomaflow import alert_spec
+from nomaflow.alert_spec import Channels
+from nomaflow.job_problems import Problem
+from nomaflow.project_files import connectors, env, jobs, toml_text
+from nomaflow.project_files.connectors import Connectors
+from nomaflow.project_files.env import EnvFile
+from nomaflow.project_files.jobs import FileJob, FileProblem, JobFiles
+
+__all__ = ["Connectors", "FileJob", "FileProblem", "JobFiles", "Project"]
+
+_APP = re.compile(r"[a-z][a-z0-9_]{0,63}")
+# Some file systems report no changes (network and bind mounts), so files are looked at as well.
+_LOOK_EVERY_MS = 5_000
+UNREADABLE = "the file cannot be read: it is not an ordinary file, or its rights forbid it"
+
+_Stamp = tuple[int, int, int]
+
+T = TypeVar("T")
+
+
+class Project:
+    """The files under one root; `env_file` may lie elsewhere (NOMAFLOW_ENV_FILE)."""
+
+    def __init__(self, root: Path, env_file: Path | None = None) -> None:
+        self.root = root
+        self.plugins = root / "plugins"
+        self.env_path = env_file or root / ".env"
+        self._env = _Kept(self.env_path, EnvFile())
+        self._connectors = _Kept(root / "connectors.toml", Connectors())
+        self._alerts = _Kept(root / "alerts.toml", Channels())
+        self._jobs: dict[tuple[Path, str], tuple[_Stamp | None, JobFiles]] = {}
+
+    def read_jobs(self, timezone: str = "UTC") -> JobFiles:
+        """Read every file of jobs; unchanged files are not parsed again.
+
+        A name that is declared twice belongs to the first file in the order of `job_toml_paths`.
+        """
+        found = JobFiles()
+        first: dict[str, FileJob] = {}
+        for path, app in self._sources(found):
+            part = self._read_file(path, app, timezone)
+            found.problems += part.problems
+            found.bad_jobs |= part.bad_jobs
+            found.unreadable_files |= part.unreadable_files
+            for job in part.jobs:
+                there = first.setdefault(job.spec.name, job)
+                if there is job:
+                    found.jobs.append(job)
+                else:
+                    message = (
+                        f"job `{job.spec.name}` is declared already in {there.file} line "
+                        f"{there.line}; this one is not loaded"
+                    )
+                    problem = FileProblem(job.file, job.line, ("jobs", job.spec.name), message)
+                    found.problems.append(problem)
+        return found
+
+    def job_toml_paths(self) -> list[Path]:
+        """Return the files of jobs: jobs.toml, jobs/*.toml by name, plugins/<app>/jobs.toml."""
+        return [path for path, _ in self._sources(JobFiles())]
+
+    def env(self) -> Mapping[str, str]:
+        """Return the secrets; the same object until the file changes."""
+        return self._env.get(lambda raw, _: env.read(raw)).values
+
+    def connectors(self) -> Connectors:
+        """Return the connectors of connectors.toml; `default` need not be among them."""
+        file = self._name(self._connectors.path)
+        return self._connectors.get(lambda raw, before: connectors.read(raw, file, before))
+
+    @property
+    def public_env(self) -> tuple[str, ...]:
+        """Names of `.env` whose values are no secrets: `[env] public` of connectors.toml."""
+        return self.connectors().public
+
+    def alerts(self) -> Channels:
+        """Return the channels of alerts.toml."""
+        return self._alerts.get(lambda raw, before: _channels(raw, before)[0])
+
+    def other_problems(self) -> list[FileProblem]:
+        """Return what is wrong in connectors.toml, alerts.toml and `.env`."""
+        self.env()
+        name = self._name(self.env_path)
+        found = [
+            FileProblem(self._name(kept.path), 1, (), UNREADABLE)
+            for kept in (self._env, self._connectors, self._alerts)
+            if kept.is_hidden
+        ]
+        found += [FileProblem(name, line, (), said) for line, said in self._env.value.problems]
+        found += self.connectors().problems
+        raw = _bytes(self._alerts.path)
+        if raw is not None:
+            file = self._name(self._alerts.path)
+            channels, line_of = _channels(raw, Channels())
+            found += [
+                FileProblem(file, line_of(problem.path), problem.path, problem.message)
+                for problem in channels.problems
+            ]
+        return found
+
+    async def changes(self) -> AsyncIterator[None]:
+        """Yield whenever a file that this class reads has changed, appeared or gone."""
+        seen = self._stamps()
+        while True:
+            folders = self._folders()
+            if not folders:
+                await asyncio.sleep(_LOOK_EVERY_MS / 1000)
+                continue
+            watching = awatch(
+                *folders, recursive=False, rust_timeout=_LOOK_EVERY_MS, yield_on_timeout=True
+            )
+            async with contextlib.aclosing(watching):
+                async for _ in watching:
+                    now = self._stamps()
+                    if now != seen:
+                        seen = now
+                        yield
+                    if self._folders() != folders:
+                        break
+            # A folder that just appeared may have been filled before it was watched.
+            now = self._stamps()
+            if now != seen:
+                seen = now
+                yield
+
+    def _read_file(self, path: Path, app: str | None, timezone: str) -> JobFiles:
+        stamp = _stamp(path)
+        kept = self._jobs.get((path, timezone))
+        if kept is not None and kept[0] == stamp:
+            return kept[1]
+        raw = _bytes(path)
+        file = self._name(path)
+        if raw is None:
+            problem = FileProblem(file, 1, (), UNREADABLE)
+            return JobFiles(problems=[problem], unreadable_files={file})
+        found = jobs.read(raw, file, app=app, timezone=timezone)
+        self._jobs[path, timezone] = (stamp, found)
+        return found
+
+    def _sources(self, found: JobFiles) -> Iterator[tuple[Path, str | None]]:
+        """Yield each file of jobs with its default app; what is passed over is a problem."""
+        if (self.root / "jobs.toml").exists():
+            yield self.root / "jobs.toml", None
+        for path in _listed(self.root / "jobs"):
+            if path.suffix == ".toml" and not path.name.startswith("."):
+                yield path, None
+        for folder in _listed(self.plugins):
+            path = folder / "jobs.toml"
+            if not path.exists():
+                continue
+            wrong = self._unwanted(folder, path)
+            if wrong is None:
+                yield path, folder.name
+            else:
+                found.problems.append(FileProblem(self._name(path), 1, (), wrong))
+
+    def _unwanted(self, folder: Path, path: Path) -> str | None:
+        if not _APP.fullmatch(folder.name):
+            return (
+                f"the file is not read: the folder `{folder.name}` must be named with small "
+                "letters, digits and `_`, as a Python package"
+            )
+        if not path.resolve().is_relative_to(self.plugins.resolve()):
+            return "the file is not read: it leads outside of the project's plugins"
+        return None
+
+    def _folders(self) -> list[Path]:
+        folders = [self.root, self.root / "jobs", self.plugins, *_listed(self.plugins)]
+        if self.env_path.parent != self.root:
+            folders.append(self.env_path.parent)
+        return [folder for folder in folders if folder.is_dir()]
+
+    def _stamps(self) -> dict[Path, _Stamp | None]:
+        files = [self.env_path, self._connectors.path, self._alerts.path, *self.job_toml_paths()]
+        return {path: _stamp(path) for path in files}
+
+    def _name(self, path: Path) -> str:
+        return (
+            path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+        )
+
+
+@dataclass(slots=True)
+class _Kept(Generic[T]):
+    """A parsed file, and the stamp that tells whether it is still the same."""
+
+    path: Path
+    value: T
+    stamp: _Stamp | None = None
+
+    def get(self, read: Callable[[bytes, T], T]) -> T:
+        stamp = _stamp(self.path)
+        if stamp != self.stamp:
+            raw = _bytes(self.path)
+            if raw is not None or stamp is None:
+                self.value = read(raw or b"", self.value)
+                self.stamp = stamp
+        return self.value
+
+    @property
+    def is_hidden(self) -> bool:
+        """Tell whether there is something of that name that this program may not read."""
+        return _stamp(self.path) is not None and _bytes(self.path) is None
+
+
+def _channels(raw: bytes, before: Channels) -> tuple[Channels, Callable[[tuple[str, ...]], int]]:
+    try:
+        text = toml_text.read(raw)
+    except toml_text.BrokenTomlError as error:
+        line = error.line
+        return replace(before, problems=(Problem((), error.message),)), lambda _: line
+    return alert_spec.parse(text.data), text.line_of
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def _bytes(path: Path) -> bytes | None:
+    """Read a file, one byte more than any reader takes; None when there is no ordinary file."""
+    try:
+        # A named pipe would keep the reader waiting for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return None
+        return file.read(toml_text.LARGEST + 1)
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []

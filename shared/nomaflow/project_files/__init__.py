@@ -1,0 +1,1 @@
+"""The files of a project folder, each read on its own: nothing is raised, problems have lines."""

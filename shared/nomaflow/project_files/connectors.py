@@ -1,0 +1,110 @@
+"""What connectors.toml says: each connector that is right, a problem with its line otherwise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from nomaflow import template
+from nomaflow.connectors import spec as connector_spec
+from nomaflow.connectors.spec import ConnectorSpec
+from nomaflow.job_problems import Path, did_you_mean, real_path, sentence, written
+from nomaflow.project_files import toml_text
+from nomaflow.project_files.jobs import FileProblem
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_KEYS = ("connectors", "env")
+
+
+@dataclass(frozen=True, slots=True)
+class Connectors:
+    """The connectors by name, the names of `.env` that are no secrets, and what is wrong."""
+
+    specs: Mapping[str, ConnectorSpec] = field(default_factory=dict)
+    public: tuple[str, ...] = ()
+    problems: tuple[FileProblem, ...] = ()
+
+
+def read(raw: bytes, file: str, before: Connectors) -> Connectors:
+    """Read the file's bytes; what cannot be read stays as it was in `before`."""
+    try:
+        text = toml_text.read(raw)
+    except toml_text.BrokenTomlError as error:
+        problem = FileProblem(file, error.line, (), error.message)
+        return Connectors(before.specs, before.public, (problem,))
+    problems = [FileProblem(file, text.line_of(path), path, m) for path, m in _outer(text.data)]
+    specs: dict[str, ConnectorSpec] = {}
+    tables = text.data.get("connectors", {})
+    for name, table in tables.items() if isinstance(tables, dict) else ():
+        wrong = list(_of_connector(name, table))
+        for path, message in wrong:
+            place = ("connectors", name, *path)
+            problems.append(FileProblem(file, text.line_of(place), place, message))
+        if not wrong:
+            specs[name] = connector_spec.parse(table)
+        elif name in before.specs:
+            specs[name] = before.specs[name]
+    return Connectors(specs, _public(text.data), tuple(dict.fromkeys(problems)))
+
+
+def _outer(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    for key in data:
+        if key not in _KEYS:
+            hint = did_you_mean(key, _KEYS)
+            yield (key,), f"there is no table `{key}` in connectors.toml{hint}"
+    if not isinstance(data.get("connectors", {}), dict):
+        yield ("connectors",), "write each connector as a table [connectors.NAME]"
+    env = data.get("env", {})
+    public = env.get("public", []) if isinstance(env, dict) else None
+    if not isinstance(public, list) or not all(isinstance(name, str) for name in public):
+        yield ("env",), '`[env]` holds `public = ["NAME", ...]`, names that are no secrets'
+    elif extra := sorted(set(env) - {"public"}):
+        yield ("env", extra[0]), f"there is no field `{extra[0]}` in `[env]`; it holds `public`"
+
+
+def _public(data: Mapping[str, Any]) -> tuple[str, ...]:
+    env = data.get("env", {})
+    names = env.get("public", []) if isinstance(env, dict) else []
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+
+
+def _of_connector(name: str, table: Any) -> Iterator[tuple[Path, str]]:
+    whose = f"connector `{name[:60]}`: "
+    if not _NAME.fullmatch(name):
+        yield (), f"{whose}a name is 1 to 128 letters, digits, `-` or `_`"
+    if not isinstance(table, dict):
+        yield (), f"{whose}it must be a table, not {written(table)}"
+        return
+    try:
+        connector_spec.parse(table)
+    except ValidationError as error:
+        for one in error.errors(include_url=False):
+            path = real_path(table, tuple(str(part) for part in one["loc"]))
+            yield path, whose + sentence({**one, "loc": path or one["loc"]}, _fields(table))
+    for key, value in table.items():
+        if key == "queries":
+            continue
+        for wrong in template.problems(value):
+            yield (key, *wrong.path), whose + wrong.message
+        if not template.problems(value):
+            yield from _foreign(key, value, whose)
+
+
+def _foreign(key: str, value: Any, whose: str) -> Iterator[tuple[Path, str]]:
+    for namespace in ("kw", "out", "previous_step", "ctx", "state", "date"):
+        if template.references(value, namespace):
+            yield (key,), f"{whose}a connector knows no run; it may use `${{env:NAME}}` only"
+
+
+def _fields(table: Mapping[str, Any]) -> list[str]:
+    kinds: dict[Any, type[ConnectorSpec]] = {
+        "sql": connector_spec.SqlConnectorSpec,
+        "http": connector_spec.HttpConnectorSpec,
+        "ldap": connector_spec.LdapConnectorSpec,
+    }
+    kind = kinds.get(table.get("kind", ""), ConnectorSpec)
+    return sorted(kind.model_fields)
