@@ -13,9 +13,19 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 Redact = Callable[[Any], Any]
 Format = Literal["auto", "console", "json"]
 
-# httpx writes whole URLs, user and token included, at INFO (SEC-S04); the others are chatty.
-QUIET = ("httpx", "httpcore", "asyncio", "websockets", "watchfiles")
-OURS_TO_SHOW = ("uvicorn", "uvicorn.error", "uvicorn.access", "arq", "arq.worker", "alembic")
+# httpx writes whole URLs, user and token included, at INFO (SEC-S04); the others are chatty:
+# arq says each ring twice, uvicorn each look at /health.
+QUIET = (
+    "alembic",
+    "arq",
+    "asyncio",
+    "httpcore",
+    "httpx",
+    "uvicorn.access",
+    "watchfiles",
+    "websockets",
+)
+BRING_HANDLERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "arq", "arq.worker", "alembic")
 
 
 def configure(
@@ -27,7 +37,7 @@ def configure(
     secrets masked. `auto` is for people on a terminal, JSON otherwise.
     """
     console = look == "console" or (look == "auto" and sys.stderr.isatty())
-    before = _shared(program)
+    before = _shared(None if console else program)
     structlog.configure(
         processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -52,13 +62,15 @@ def configure(
     root.setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in OURS_TO_SHOW:  # they come with handlers of their own; one chain is enough
+    for name in BRING_HANDLERS:  # of their own; one chain is enough
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
 
 
-def _shared(program: str) -> list[Processor]:
+def _shared(program: str | None) -> list[Processor]:
+    """Name the steps every line goes through; on a console the reader knows the program."""
+
     def named(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event.setdefault("program", program)
         return event
@@ -69,10 +81,10 @@ def _shared(program: str) -> list[Processor]:
         structlog.stdlib.add_log_level,
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.TimeStamper(fmt="iso" if program else "%Y-%m-%dT%H:%M:%SZ", utc=True),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.UnicodeDecoder(),
-        named,
+        *([named] if program else []),
     ]
 
 
