@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pwd
 import signal
 import socket
 import uuid
@@ -76,7 +77,7 @@ async def _run(
         bell = await stack.enter_async_context(Bell(redis))
         connections = Connections(project, await roles.default_url(database_url))
         stack.push_async_callback(connections.close)
-        sandbox = Sandbox(project.plugins)
+        sandbox = Sandbox(project.plugins, user=_unprivileged())
         await sandbox.start()
         stack.push_async_callback(sandbox.stop)
         tools = Tools(
@@ -119,6 +120,16 @@ async def _run(
         with contextlib.suppress(OSError, TimeoutError, *db.Error):
             await processes.leave(db, name)
     log.info("worker has stopped")
+
+
+def _unprivileged() -> int | None:
+    """The user that plugins run as when the worker is root; None when it is not."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("nobody").pw_uid
+    except KeyError:
+        return None
 
 
 async def _database(url: str, capacity: int, stop: asyncio.Event) -> Database | None:

@@ -34,6 +34,8 @@ def connect(url: str, *, queue: str = "nomaflow:workers") -> ArqRedis:
     if not url.startswith("unix"):
         options["socket_keepalive"] = True
     pool = BlockingConnectionPool.from_url(url, **options)
-    return ArqRedis(
+    redis = ArqRedis(
         connection_pool=pool, job_serializer=dump, job_deserializer=load, default_queue_name=queue
     )
+    redis.auto_close_connection_pool = True  # the pool is ours alone: `aclose` closes it too
+    return redis
