@@ -2,7 +2,8 @@
 
 The daylight-saving rule is Debian cron's: a fixed local time that the clock skips fires once, right
 after the gap; one that the clock repeats fires once, the first time; a pattern whose minute or hour
-begins with `*` follows real time. Instants are UTC; only cronsim sees wall clocks.
+begins with `*` follows real time. cronsim walks plain wall clocks only, since its own handling of
+zones fires twice in a repeated hour and skips fires after a half-hour change.
 """
 
 from __future__ import annotations
@@ -57,39 +58,46 @@ class Cron:
             return None
 
     def _next_fixed(self, after: datetime, place: ZoneInfo) -> datetime | None:
-        wall = after.astimezone(place).replace(tzinfo=None, fold=0)
         # Inside a repeated hour the wall clock names instants that are past, hence the comparison.
-        for local in CronSim(self.seconds_first, wall):
-            fire = _first_instant(local, place)
+        for local in CronSim(self.seconds_first, _wall(after, place)):
+            fire = _moved(local, place)
             if fire > after:
                 return fire
         return None
 
     def _next_real(self, after: datetime, place: ZoneInfo) -> datetime | None:
-        start = after if place.key == "UTC" else after.astimezone(place)
-        for local in CronSim(self.seconds_first, start):
-            fire = local.astimezone(UTC)
-            if fire > after and self._shows(fire.astimezone(place), local):
-                return fire
+        wall = _wall(after, place)
+        ahead = self._first_shown(wall, after, place)
+        first_pass, second_pass = (_instant(wall, place, fold) for fold in (0, 1))
+        if after == first_pass < second_pass:
+            # The clock will be set back and show again what it showed before this wall time.
+            again = self._first_shown(wall - (second_pass - first_pass) - _SECOND, after, place)
+            return min(filter(None, (ahead, again)), default=None)
+        return ahead
+
+    def _first_shown(self, wall: datetime, after: datetime, place: ZoneInfo) -> datetime | None:
+        """Return the first instant after `after` at which the clock shows a match beyond `wall`."""
+        for local in CronSim(self.seconds_first, wall):
+            for fold in (0, 1):
+                fire = _instant(local, place, fold)
+                if fire > after and _wall(fire, place) == local:
+                    return fire
         return None
 
-    def _shows(self, real: datetime, local: datetime) -> bool:
-        # cronsim may name a midnight that the clock skipped; the instant counts when what the
-        # clock shows then is in the pattern as well.
-        wall = real.replace(tzinfo=None, fold=0)
-        if wall == local.replace(tzinfo=None, fold=0):
-            return True
-        return next(CronSim(self.seconds_first, wall - _SECOND)) == wall
+
+def _instant(local: datetime, place: ZoneInfo, fold: int) -> datetime:
+    return local.replace(tzinfo=place, fold=fold).astimezone(UTC)
 
 
-def _first_instant(local: datetime, place: ZoneInfo) -> datetime:
-    fire = local.replace(tzinfo=place).astimezone(UTC)
+def _moved(local: datetime, place: ZoneInfo) -> datetime:
+    """Return the first instant that shows a wall time; the end of the gap when none does."""
+    fire = _instant(local, place, 0)
     if _wall(fire, place) == local:
         return fire
     local = local.replace(second=0)
     while _wall(fire, place) != local:
         local += _MINUTE
-        fire = local.replace(tzinfo=place).astimezone(UTC)
+        fire = _instant(local, place, 0)
     return fire
 
 
