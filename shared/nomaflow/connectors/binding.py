@@ -73,7 +73,7 @@ def bind(name: str, value: Any, server: ServerType) -> Bound:  # noqa: PLR0911  
         return Bound(value)
     through = "timestamptz" if isinstance(value, datetime) and value.tzinfo else "text"
     sent = value if through == "timestamptz" else _text(name, value)
-    return Bound(sent, f"::{through}::{_spelled(server)}")
+    return Bound(sent, f"::{through}::{spelled(server)}")
 
 
 def _is_native(value: Any, type_name: str) -> bool:
@@ -86,13 +86,13 @@ def _is_native(value: Any, type_name: str) -> bool:
 
 def _bind_array(name: str, value: Any, server: ServerType) -> Bound:
     if not isinstance(value, list | tuple):
-        return Bound(_text(name, value), f"::text::{_spelled(server)}")
+        return Bound(_text(name, value), f"::text::{spelled(server)}")
     element = server.name.removesuffix("[]")
     flat = list(_elements(value))
     if element not in _TEXT and all(_is_native(part, element) for part in flat):
         return Bound(value)
     write = _json if element in _JSON else _text
-    return Bound(_each(name, value, write), f"::text[]::{_spelled(server)}")
+    return Bound(_each(name, value, write), f"::text[]::{spelled(server)}")
 
 
 def _elements(value: Any) -> Any:
@@ -116,7 +116,7 @@ def _each(name: str, value: Any, write: Any) -> list[Any]:
     ]
 
 
-def _spelled(server: ServerType) -> str:
+def spelled(server: ServerType) -> str:
     """The type's name, quoted so that it never takes a default length (`bit` alone is one bit)."""
     array = "[]" if server.name.endswith("[]") else ""
     base = server.name.removesuffix("[]").replace('"', '""')

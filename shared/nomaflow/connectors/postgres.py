@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 
 from nomaflow.connectors import postgres_errors, statement
-from nomaflow.connectors.binding import Bound, bind
+from nomaflow.connectors.binding import Bound, bind, spelled
 from nomaflow.connectors.postgres_pool import PostgresConnections
 from nomaflow.connectors.spec import SqlConnectorSpec
 from nomaflow.connectors.sql import Params, Result, Row, Session, SqlConnector, SqlPool
@@ -176,6 +176,25 @@ class PostgresConnector(SqlConnector):
         finally:
             if self.owned_pool is not None:
                 await self.owned_pool.close()
+
+    async def parameter_types(self, sql: str) -> dict[str, str]:
+        """The SQL type of each `:name` of a statement, as the server reads it."""
+        connection = await self.raw()
+        with self.translated(sql):
+            shape = await self._shape(connection, sql)
+        return {
+            name: spelled(server) for name, server in zip(shape.order(), shape.types, strict=True)
+        }
+
+    async def describe(self, sql: str) -> Sequence[Any]:
+        """The columns a query answers, without running it: objects with `.name` and `.type`."""
+        connection = await self.raw()
+        with self.translated(sql):
+            shape = await self._shape(connection, sql)
+            prepared = await self._prepare(
+                connection, shape.parsed.numbered(shape.casts, apart=shape.apart)
+            )
+            return tuple(prepared.get_attributes())
 
     async def _ready(self, connection: Any, sql: str, params: Mapping[str, Any]) -> Ready:
         shape = self._shapes.get(sql) or await self._shape(connection, sql)

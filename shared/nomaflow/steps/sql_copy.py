@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from nomaflow.steps.base import Interrupt, Step
+from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.sql import SqlConnector
+from nomaflow.errors import StepError
+from nomaflow.steps.base import Interrupt, Step, StepResult, StepRunContext
+from nomaflow.steps.copying import catalog, columns, guard, modes, reading
+from nomaflow.steps.copying.catalog import Table
+from nomaflow.steps.copying.load import Load
+from nomaflow.steps.copying.modes import Limits, Outcome, Work
+from nomaflow.steps.copying.reading import TEXT_FORMS
 from nomaflow.steps.copying.settings import UNAVAILABLE, Source, Target, offered
+from nomaflow.steps.counting import counted
 
 
 class SqlCopy(Step):
@@ -63,3 +74,143 @@ class SqlCopy(Step):
     def interrupt_default(self) -> Interrupt:
         """Repeating a copy changes nothing more, save that appended rows may be in already."""
         return "fail" if self.mode == "append" else "retry"
+
+    async def run(self, ctx: StepRunContext) -> StepResult:
+        """Copy; the target changes in one commit or not at all."""
+        started = time.monotonic()
+        source, target = await self._ends(ctx)
+        work, table = await self._prepared(ctx, source, target)
+        if ctx.dry_run:
+            return await self._rehearse(work, table)
+        shared = self.mode == "append"
+        async with guard.only_copy(target, work.schema, work.name, shared=shared, log=ctx.log):
+            # Once more, now that no other copy changes it.
+            work, table = await self._prepared(ctx, source, target)
+            outcome = await self._copied(work, table)
+        elapsed = round((time.monotonic() - started) * 1000)
+        output = {
+            "source_rows": outcome.source_rows,
+            "target_rows": outcome.target_rows,
+            "elapsed_ms": elapsed,
+            "mode": self.mode,
+            "path": outcome.path,
+            "inserted": outcome.changes.inserted,
+            "updated": outcome.changes.updated,
+            "deleted": outcome.changes.deleted,
+        }
+        summary = _summary(outcome)
+        ctx.log.info(f"{work.load.reading.shown} to {target.name}: {work.shown} · {summary}")
+        return StepResult(output, summary, outcome.target_rows)
+
+    async def _ends(self, ctx: StepRunContext) -> tuple[PostgresConnector, PostgresConnector]:
+        """Both connectors; their connections are taken in the order of the names.
+
+        Two copies in opposite directions through small pools would otherwise wait for each other.
+        """
+        names = sorted({self.source.connector, self.target.connector})
+        opened = {name: _postgres(await ctx.sql(name)) for name in names}
+        for name in names:
+            connection = await opened[name].raw()
+            with opened[name].translated():
+                await connection.execute(TEXT_FORMS)
+        return opened[self.source.connector], opened[self.target.connector]
+
+    async def _prepared(
+        self, ctx: StepRunContext, source: PostgresConnector, target: PostgresConnector
+    ) -> tuple[Work, Table | None]:
+        """Look at both ends; StepError for whatever can be known before rows move."""
+        described = await reading.describe(source, self.source)
+        connection = await target.raw()
+        with source.translated():
+            here = await catalog.database(await source.raw())
+        with target.translated():
+            there = await catalog.database(connection)
+            table = await catalog.table(connection, self.target.schema_name, self.target.table)
+            schema = self.target.schema_name or await connection.fetchval("SELECT current_schema()")
+        if table is None and schema is None:
+            raise StepError(f"connector {target.name!r} has no schema to create tables in")
+        same = here.identity == there.identity
+        if same and table and described.table and described.table.oid == table.oid:
+            raise StepError(
+                f"{table.shown} would be copied onto itself: source and target are one table",
+                retryable=False,
+            )
+        one_server = same and here.role == there.role
+        load = Load(ctx, source, target, described, one_server, self.batch_size)
+        limits = Limits(self.min_rows, self.max_delete, self.check_rows)
+        where = (table.schema, table.name) if table else (schema, self.target.table)
+        work = Work(load, *where, self.columns, limits)
+        if table is not None:
+            self._refuse(table, target.name)
+            pairs = columns.match(described.columns, table, self.columns, described.shown)
+            work = replace(work, load=await load.paired(pairs, same_database=same))
+            self._refuse_keyless(table, work.load.names)
+        elif self.mode != "overwrite":
+            raise StepError(
+                f"the target table {work.shown} is not in {target.name!r}; {self.mode} needs one"
+            )
+        return work, table
+
+    async def _copied(self, work: Work, table: Table | None) -> Outcome:
+        if table is None:
+            return await modes.create(work)
+        match self.mode:
+            case "append":
+                return await modes.append(work, table)
+            case "upsert":
+                return await modes.upsert(work, table)
+            case _:
+                return await modes.overwrite(work, table)
+
+    def _refuse(self, table: Table, connector: str) -> None:
+        allowed = "rpf" if self.mode == "append" else "rp"
+        if table.kind not in allowed:
+            kind = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+            what = kind.get(table.kind, "no table")
+            raise StepError(
+                f"the target {table.shown} of {connector!r} is {what}; {self.mode} needs a table"
+            )
+
+    def _refuse_keyless(self, table: Table, names: tuple[str, ...]) -> None:
+        if self.mode != "upsert":
+            return
+        if not table.primary_key:
+            raise StepError(f"upsert needs a primary key, and {table.shown} has none")
+        if missing := [name for name in table.primary_key if name not in names]:
+            raise StepError(
+                f"upsert needs every column of the primary key of {table.shown}, and "
+                f"{missing[0]!r} is not copied"
+            )
+
+    async def _rehearse(self, work: Work, table: Table | None) -> StepResult:
+        """A dry run: both ends are counted, nothing is written."""
+        load = work.load
+        rows = await reading.count(load.source, load.reading)
+        before = 0
+        if table is not None:
+            before = await reading.rows_of(load.target, table)
+        how = {"overwrite": "replace", "append": "be added to", "upsert": "be merged into"}
+        into = f"the {counted(before)} of {work.shown}" if table else f"a new table {work.shown}"
+        verb = how[self.mode] if table else "fill"
+        summary = f"dry run: {counted(rows)} would {verb} {into}"
+        load.ctx.log.info(summary)
+        output = {"dry_run": True, "source_rows": rows, "target_rows": before, "mode": self.mode}
+        return StepResult(output, summary, 0)
+
+
+def _postgres(connector: SqlConnector) -> PostgresConnector:
+    if not isinstance(connector, PostgresConnector):
+        raise StepError(
+            f"sql_copy between {connector.dialect} databases is not available in this version",
+            retryable=False,
+        )
+    return connector
+
+
+def _summary(outcome: Outcome) -> str:
+    said = f"{counted(outcome.source_rows)} copied"
+    changes = outcome.changes
+    if outcome.path in {"in_place", "upsert"}:
+        said += f" · {changes.inserted} new · {changes.updated} changed"
+        said += f" · {changes.deleted} gone" if outcome.path == "in_place" else ""
+    return said

@@ -1,4 +1,4 @@
-"""What PostgreSQL's catalogue says of a table: its columns and types, its keys, what hangs on it."""
+"""What the catalogue says of a table: its columns and types, its keys, what hangs on it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _TABLE_COLUMNS = f"""
                attgenerated::text AS generated, atthasdef AS has_default
         FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
     ) AS a {_TYPES} ORDER BY a.place
-"""  # noqa: S608  made of the constants above
+"""
 
 _QUERY_COLUMNS = f"""
     SELECT {_FIELDS} FROM (
@@ -48,7 +48,7 @@ _QUERY_COLUMNS = f"""
                '' AS generated, false AS has_default
         FROM unnest($1::text[], $2::oid[]) WITH ORDINALITY AS given(name, type, place)
     ) AS a {_TYPES} ORDER BY a.place
-"""  # noqa: S608  made of the constants above
+"""
 
 _TABLE = """
     SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
@@ -109,7 +109,7 @@ class Column:
 
     @property
     def names_objects(self) -> bool:
-        """regclass and the like: their number means another object on another server."""
+        """Of type regclass and the like: their number means another object on another server."""
         return self.is_builtin and self.type_name.lstrip("_").startswith("reg")
 
 

@@ -1,0 +1,83 @@
+"""Who may fill a target now: one copy at a time, and locks that never make readers queue."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.steps.base import StepLog
+
+READERS_WAIT_MS = 100
+"""How long readers may queue behind our wish for the whole table."""
+WRITERS_WAIT_MS = 5_000
+_POLL_SECONDS = 0.25
+
+
+@asynccontextmanager
+async def only_copy(
+    target: PostgresConnector, schema: str, table: str, *, shared: bool, log: StepLog
+) -> AsyncIterator[None]:
+    """Hold the target for this copy; another copy waits its turn (K15).
+
+    Copies that only add rows may hold it together (`shared`). The lock belongs to the
+    connection, so it ends with it, however the worker ends.
+    """
+    connection = await target.raw()
+    kind = "_shared" if shared else ""
+    key = _key(schema, table)
+    told = False
+    with target.translated():
+        while not await connection.fetchval(f"SELECT pg_try_advisory_lock{kind}($1)", key):
+            if not told:
+                log.info(f"another copy is filling {schema}.{table}; waiting for its end")
+                told = True
+            await asyncio.sleep(_POLL_SECONDS * (0.5 + random.random()))  # noqa: S311  only to spread
+    try:
+        yield
+    finally:
+        if not connection.is_closed() and not connection.is_in_transaction():
+            with target.translated():
+                await connection.execute(f"SELECT pg_advisory_unlock{kind}({key})")
+
+
+async def lock(
+    target: PostgresConnector, table: str, mode: str, *, wait_ms: int, seconds: float
+) -> bool:
+    """Take a table lock within the current transaction, asking again and again for a short time.
+
+    False when it could not be had within `seconds`: the transaction is then as it was.
+    """
+    connection = await target.raw()
+    deadline = time.monotonic() + seconds
+    pause = 0.05
+    with target.translated():
+        while not await _tried(connection, table, mode, wait_ms):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  only to spread
+            pause = min(pause * 2, 2.0)
+    return True
+
+
+async def _tried(connection: Any, table: str, mode: str, wait_ms: int) -> bool:
+    try:
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = '{wait_ms}ms'")
+            await connection.execute(f"LOCK TABLE {table} IN {mode} MODE")
+            await connection.execute("SET LOCAL lock_timeout = 0")
+    except asyncpg.exceptions.LockNotAvailableError:
+        return False
+    return True
+
+
+def _key(schema: str, table: str) -> int:
+    name = f"nomaflow copy\0{schema}\0{table}".encode()
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), signed=True)
