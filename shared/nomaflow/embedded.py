@@ -71,11 +71,13 @@ class EmbeddedServers:
         self._run = _socket_folder(self.home)
         self._servers: list[Server] = []
         self.database_url = self.redis_url = ""  # known once started
+        self.copied_to: Path | None = None  # a copy outside the home, for root's stand-in
 
     async def start(self) -> None:
         """Start both; on return both answer and the database `nomaflow` exists."""
         account = server_account.choose()
         programs = server_programs.find(account)
+        self.copied_to = programs.copied_to
         self._make_folders(account)
         self._servers = []
         if self._wants_postgres:

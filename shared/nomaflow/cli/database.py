@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import asyncpg
+from alembic.util import CommandError
 
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.store import migrate as migrations
@@ -14,6 +15,12 @@ async def migrate(url: str) -> None:
     """Migrate; NomaflowError (UNAVAILABLE) when the database cannot be reached or refuses us."""
     try:
         await migrations.upgrade(url)
+    except CommandError as error:
+        raise NomaflowError(
+            Code.INVALID,
+            f"The database at {_place(url)} was made by another version of Nomaflow ({error}). "
+            "Start that version, or a newer one.",
+        ) from None
     except (OSError, TimeoutError, asyncpg.PostgresConnectionError) as error:
         raise NomaflowError(
             Code.UNAVAILABLE,

@@ -112,9 +112,11 @@ class Supervisor:
         def asked_to_stop() -> None:
             (self._hurry if self._stop.is_set() else self._stop).set()
 
-        # SIGINT too: a shell without job control starts its background programs deaf to it.
+        # SIGINT always: a shell without job control starts its background programs deaf to it.
+        # SIGHUP unless nohup said no.
         for wish in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(wish, asked_to_stop)
+            if wish != signal.SIGHUP or signal.getsignal(wish) != signal.SIG_IGN:
+                loop.add_signal_handler(wish, asked_to_stop)
 
     def _servers(self) -> EmbeddedServers | None:
         postgres = self._settings.database_url is None
@@ -221,7 +223,7 @@ class Supervisor:
                     servers=_server_facts(servers),
                     loaded=loaded,
                     problems=problems,
-                    notes=self._notes(),
+                    notes=self._notes(servers),
                 )
             )
         )
@@ -234,8 +236,18 @@ class Supervisor:
             return {"token": state.admin_token, "token_source": f"(shown once; kept in {path})"}
         return {"token": "", "token_source": f"kept in {path}"}
 
-    def _notes(self) -> list[str]:
+    def _notes(self, servers: EmbeddedServers | None) -> list[str]:
         notes = []
+        if self._place.home == home.ROOT_HOME:
+            notes.append(
+                f"The database's own user cannot enter {self._place.project}, so its data is in "
+                f"{home.ROOT_HOME}."
+            )
+        if servers is not None and servers.copied_to is not None:
+            notes.append(
+                f"The server programs were copied to {servers.copied_to}, where that user can "
+                "read them; `make clean` removes both."
+            )
         if self._place.port_was_moved:
             notes.append(f"Port {ports.DEFAULT} is taken; this is the next free one.")
         if self._place.host not in LOOPBACK:
