@@ -1,0 +1,85 @@
+"""When to tick: at the next due time, when a job has changed, and every second by arq's cron."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import structlog
+
+from nomaflow.store import schedules
+from nomaflow.store.database import Database
+from nomaflow_scheduler import fire
+
+if TYPE_CHECKING:
+    from nomaflow.broker.bell import Bell
+    from nomaflow_scheduler.fire import Ticked
+    from nomaflow_scheduler.lead import Lead
+
+log = structlog.get_logger(__name__)
+
+LONGEST_SLEEP = 1.0
+"""A new clock is seen after this long even when nobody told of it."""
+LONGEST_PAUSE = 5.0
+
+
+class Clock:
+    """Runs `fire.tick` whenever something may be due; never twice at once in this program."""
+
+    def __init__(self, db: Database, bell: Bell, lead: Lead) -> None:
+        self._db = db
+        self._bell = bell
+        self._lead = lead
+        self._one = asyncio.Lock()
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look again now: a job has changed."""
+        self._woken.set()
+
+    async def tick(self) -> Ticked:
+        """Serve what is due now."""
+        async with self._one:
+            return await fire.tick(self._db, self._bell)
+
+    async def net(self) -> None:
+        """Tick whoever is active: arq lets one of all schedulers do this, once a second.
+
+        So a scheduler that holds the lock and hangs costs a second, not the lock's time.
+        """
+        if not self._one.locked():
+            await self.tick()
+
+    async def run(self) -> None:
+        """Tick for ever, sleeping to the next due time; errors are said and tried again."""
+        pause = 0.2
+        while True:
+            try:
+                await self._sleep(await self._once())
+                pause = 0.2
+            except (OSError, TimeoutError, *Database.Error) as error:
+                self._lead.went_wrong()
+                log.warning("tick failed", error=type(error).__name__, retry_seconds=pause)
+            except Exception:
+                self._lead.went_wrong()
+                log.exception("tick failed", retry_seconds=pause)
+            else:
+                continue
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _once(self) -> float:
+        """Tick if it is ours to tick; answers how long nothing will be due."""
+        if not self._lead.may_fire:
+            return LONGEST_SLEEP
+        await self.tick()
+        seconds = await schedules.seconds_to_next(self._db)
+        self._lead.went_well()
+        return LONGEST_SLEEP if seconds is None else min(max(seconds, 0.0), LONGEST_SLEEP)
+
+    async def _sleep(self, seconds: float) -> None:
+        self._woken.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
