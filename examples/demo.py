@@ -97,7 +97,7 @@ class Demo:
         shutil.copy(HERE / "nightly-sync" / "alerts.toml", self.project)
         connectors = [
             (HERE / recipe / "connectors.toml").read_text(encoding="utf-8")
-            for recipe in ("nightly-sync", "billing")
+            for recipe in ("nightly-sync", "hourly-api-pull", "billing")
         ]
         (self.project / "connectors.toml").write_text("\n".join(connectors), encoding="utf-8")
         say(f"Project      {self.project} (the three recipes of examples/)")
