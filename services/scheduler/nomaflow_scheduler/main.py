@@ -216,7 +216,9 @@ async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[Any]]) -> bool:
     waiting = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-    for task in done - {waiting}:
+    if stop.is_set():
+        return False
+    for task in done:
         error = None if task.cancelled() else task.exception()
         log.error("a part of the scheduler fell", part=task.get_name(), exc_info=error)
-    return waiting not in done
+    return True
