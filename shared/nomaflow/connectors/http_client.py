@@ -86,7 +86,8 @@ def address(settings: HttpSettings, request: Request) -> httpx.URL:
     try:
         url = httpx.URL(request.url)
         if settings.base_url is not None:
-            url = _joined(httpx.URL(settings.base_url), url)
+            base = httpx.URL(settings.base_url)
+            url = _joined(base, url) if request.url else base
         url = _with_query(url, {**_key_in_query(request.auth or settings.auth), **request.query})
     except (httpx.InvalidURL, UnicodeError, TypeError, ValueError) as error:
         raise StepError(f"the URL cannot be read: {error}", retryable=False) from None
@@ -228,7 +229,7 @@ def _joined(base: httpx.URL, url: httpx.URL) -> httpx.URL:
     """`url` under the connector's: an absolute one must lead to the same host."""
     if url.is_relative_url:
         path = base.raw_path.partition(b"?")[0].rstrip(b"/") + b"/" + url.raw_path.lstrip(b"/")
-        return base.copy_with(raw_path=path.rstrip(b"/") if url.raw_path == b"" else path)
+        return base.copy_with(raw_path=path)
     if _origin(url) != _origin(base):
         raise StepError(
             f"{headers.shown(url)} is not under the connector's {headers.shown(base)}; its "

@@ -1,0 +1,153 @@
+import zlib
+from datetime import UTC, datetime
+from ipaddress import ip_address
+
+import httpx
+import pytest
+
+from nomaflow.connectors import decoding, headers, http_client, outbound
+from nomaflow.connectors.http import HttpPolicy, HttpSettings
+from nomaflow.connectors.http_client import Request
+from nomaflow.connectors.spec import ApiKeyAuth
+from nomaflow.errors import StepError
+
+OPEN = HttpPolicy(allow_private=True)
+CLOSED = HttpPolicy(allow_private=False)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "169.254.169.254",
+        "169.254.170.2",
+        "fe80::1",
+        "fd00:ec2::254",
+        "100.100.100.200",
+        "192.0.0.192",
+        "168.63.129.16",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "2002:a9fe:a9fe::1",
+    ],
+)
+def test_cloud_metadata_is_never_reached(address):
+    with pytest.raises(StepError, match="metadata"):
+        outbound.check_address("h", ip_address(address), OPEN)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "10.0.0.1", "::1", "0.0.0.0", "::ffff:127.0.0.1", "fc00::1", "224.0.0.1"],
+)
+def test_private_addresses_are_for_those_who_may(address):
+    outbound.check_address("h", ip_address(address), OPEN)
+    with pytest.raises(StepError, match="private"):
+        outbound.check_address("h", ip_address(address), CLOSED)
+
+
+def test_public_addresses_are_reached():
+    outbound.check_address("h", ip_address("93.184.216.34"), CLOSED)
+    outbound.check_address("h", ip_address("2606:2800:220:1::1"), CLOSED)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://h/", "gopher://h/", "unix:/x", "h/x"])
+def test_only_http_is_sent(url):
+    with pytest.raises(StepError, match="SSRF_BLOCKED"):
+        outbound.check_url(httpx.URL(url), OPEN)
+
+
+def test_the_list_of_hosts_is_met_exactly():
+    policy = HttpPolicy(allow_hosts=("api.example.com", "*.example.org"))
+    for url in ("https://API.example.com./x", "https://a.example.org/"):
+        outbound.check_url(httpx.URL(url), policy)
+    for url in (
+        "https://api.example.com.evil.net/",
+        "https://api.example.com@evil.net/",
+        "https://evil.net#api.example.com",
+        "https://example.org.evil.net/",
+        "https://\u0430pi.example.com/",
+    ):
+        with pytest.raises(StepError, match="allowed hosts"):
+            outbound.check_url(httpx.URL(url), policy)
+
+
+@pytest.mark.parametrize(
+    ("base", "url", "query", "whole"),
+    [
+        (None, "https://h/a?x=1", {}, "https://h/a?x=1"),
+        (None, "https://h/a?x=1", {"y": 2, "z": [1, 2]}, "https://h/a?x=1&y=2&z=1&z=2"),
+        (None, "https://h/a", {"y": None, "z": "a b&c"}, "https://h/a?z=a+b%26c"),
+        ("https://h/v3", "/repos", {}, "https://h/v3/repos"),
+        ("https://h/v3/", "repos?x=1", {}, "https://h/v3/repos?x=1"),
+        ("https://h/v3", "", {}, "https://h/v3"),
+        ("https://h", "https://h:443/x", {}, "https://h/x"),
+    ],
+)
+def test_the_whole_address(base, url, query, whole):
+    found = http_client.address(HttpSettings(base), Request("GET", url, query=query))
+    assert str(found).replace("%20", "+") == whole
+
+
+def test_a_connectors_credentials_stay_with_its_host():
+    with pytest.raises(StepError, match="not under"):
+        http_client.address(HttpSettings("https://h"), Request("GET", "https://other/x"))
+    with pytest.raises(StepError, match="absolute"):
+        http_client.address(HttpSettings(), Request("GET", "/x"))
+    key = ApiKeyAuth.model_validate({"type": "api_key", "key": "k", "name": "q", "in": "query"})
+    found = http_client.address(HttpSettings("https://h", auth=key), Request("GET", "x"))
+    assert str(found) == "https://h/x?q=k"
+
+
+def test_an_address_is_shown_without_what_may_be_secret():
+    url = httpx.URL("https://u:p@h:8443/services/T000/B000/abcdefghijklmnopqrst1234?token=s&n=1")
+    assert headers.shown(url) == "https://h:8443/services/T000/B000/***?token=...&n=..."
+
+
+def test_retry_after_as_seconds_and_as_date():
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert http_client.retry_after("120", now) == 120
+    assert http_client.retry_after("Thu, 01 Jan 2026 00:01:00 GMT", now) == 60
+    assert http_client.retry_after("Wed, 31 Dec 2025 00:01:00 GMT", now) == 0
+    assert http_client.retry_after("soon", now) is None
+    assert http_client.retry_after(None, now) is None
+
+
+async def _portions(data):
+    for start in range(0, len(data), 1000):
+        yield data[start : start + 1000]
+
+
+def _answer(data, encoding):
+    return httpx.Response(200, headers={"content-encoding": encoding}, content=_portions(data))
+
+
+def _gzip(data):
+    packer = zlib.compressobj(wbits=31)
+    return packer.compress(data) + packer.flush()
+
+
+async def test_a_compressed_body_is_read_whole():
+    text = b"some words " * 20_000
+    assert await decoding.body(_answer(_gzip(text), "gzip"), 10**6) == text
+    assert (
+        await decoding.body(_answer(_gzip(text) + _gzip(b"more"), "gzip"), 10**6) == text + b"more"
+    )
+    assert await decoding.body(_answer(zlib.compress(text), "deflate"), 10**6) == text
+    raw = zlib.compressobj(wbits=-15)
+    bare = raw.compress(text) + raw.flush()
+    assert await decoding.body(_answer(bare, "deflate"), 10**6) == text
+
+
+async def test_a_small_body_that_unpacks_to_a_huge_one_is_cut_off():
+    bomb = _gzip(bytes(50_000_000))
+    with pytest.raises(StepError, match="larger than max_bytes"):
+        await decoding.body(_answer(bomb, "gzip"), 1_000_000)
+
+
+async def test_a_broken_or_unknown_encoding_is_told():
+    with pytest.raises(StepError, match="broken"):
+        await decoding.body(_answer(b"no gzip at all", "gzip"), 1000)
+    with pytest.raises(StepError, match="too early"):
+        await decoding.body(_answer(_gzip(b"x" * 50_000)[:-20], "gzip"), 10**6)
+    with pytest.raises(StepError, match="not asked for"):
+        await decoding.body(_answer(b"x", "br"), 1000)

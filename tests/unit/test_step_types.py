@@ -1,0 +1,173 @@
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from nomaflow.connectors import spec as connectors
+from nomaflow.errors import NomaflowError, StepError
+from nomaflow.steps import registry
+from nomaflow.steps.python import result_of
+from nomaflow.steps.sql_copy import SqlCopy
+from nomaflow.steps.sql_query import SqlQuery
+
+COPY = {"source": {"table": "a"}, "target": {"table": "b"}}
+
+
+def test_every_type_says_what_each_setting_is_for():
+    for name, step in registry.all_types().items():
+        assert name == step.type_name
+        assert step.title
+        assert step.__doc__
+        schema = json.dumps(registry.json_schema(name))
+        assert schema
+        for field, info in step.model_fields.items():
+            assert info.description, f"{name}.{field} has no description"
+
+
+def test_an_unknown_type_is_refused_with_the_known_ones():
+    with pytest.raises(NomaflowError, match="sql_query"):
+        registry.step_type("sqlquery")
+
+
+@pytest.mark.parametrize(
+    ("type_name", "config", "path", "words"),
+    [
+        ("http", {}, ("url",), "required"),
+        ("http", {"url": "x", "colour": 1}, ("colour",), "no such field"),
+        ("http", {"url": "x", "method": "FETCH"}, ("method",), "'GET'"),
+        ("http", {"url": "x\r\ny"}, ("url",), "line break"),
+        ("http", {"url": "x", "headers": {"Host": "y"}}, ("headers",), "Host"),
+        ("http", {"url": "x", "headers": {"Content-Length": "9"}}, ("headers",), "Content-Length"),
+        ("http", {"url": "x", "headers": {"Transfer-Encoding": "c"}}, ("headers",), "Transfer"),
+        ("http", {"url": "x", "headers": {"X-A": "1\r\nX-B: 2"}}, ("headers",), "line break"),
+        ("http", {"url": "x", "headers": {"bad name": "1"}}, ("headers",), "bad name"),
+        (
+            "http",
+            {"url": "x", "auth": {"type": "oauth2", "token_url": "t", "client_id": "i"}},
+            ("auth", "oauth2", "client_secret"),
+            "required",
+        ),
+        ("python", {"callable": "mod:"}, ("callable",), "module.path:function"),
+        ("python", {"callable": ":f"}, ("callable",), "module.path:function"),
+        ("python", {"callable": "..mod:f"}, ("callable",), "module.path:function"),
+        ("python", {"callable": "m:o.__class__"}, ("callable",), "module.path:function"),
+        ("python", {"callable": "m\u043ed:f"}, ("callable",), "module.path:function"),
+        ("python", {"callable": "m" * 10_000 + ":f"}, ("callable",), "255"),
+        ("python", {"callable": "m:f", "env": ["A B"]}, ("env",), "A B"),
+        ("sql_query", {"connector": "a", "query": "SELECT :x"}, (), ":x"),
+        ("sql_query", {"connector": "a", "query": "SELECT 1", "params": {"x": 1}}, (), "`x`"),
+        ("sql_query", {"connector": "a", "query": "SELECT ${kw:x}"}, ("query",), "params"),
+        ("sql_copy", {**COPY, "source": {}}, ("source",), "`table` or `query`"),
+        ("sql_copy", {**COPY, "mode": "replace"}, ("mode",), "overwrite"),
+        ("sql_copy", {**COPY, "batch_size": 0}, ("batch_size",), "greater"),
+        ("sql_copy", {**COPY, "streams": 4}, ("streams",), "not available"),
+        ("sql_copy", {**COPY, "transform": "m:f"}, ("transform",), "not available"),
+        ("sql_copy", {**COPY, "type_coercion": "jde"}, ("type_coercion",), "not available"),
+        ("sql_copy", {**COPY, "target": {"table": "a\0b"}}, ("target", "table"), "NUL"),
+        ("sql_copy", {**COPY, "target": {"table": "x" * 64}}, ("target", "table"), "63"),
+        ("sql_copy", {**COPY, "target": {"table": ""}}, ("target", "table"), "empty"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_a_sentence(type_name, config, path, words):
+    found = registry.problems(type_name, config)
+    assert any(at == path and words in sentence for at, sentence in found), found
+
+
+def test_settings_with_substitutions_wait_for_their_values():
+    assert registry.problems("http", {"url": "${env:U}", "retry_count": "${kw:n}"}) == []
+    assert registry.problems("sql_copy", {**COPY, "batch_size": "${kw:n}"}) == []
+    assert registry.problems("python", {"callable": "m:f", "op_kwargs": {"a": "${kw:a}"}}) == []
+
+
+def test_sql_text_is_never_rendered():
+    config = {
+        "connector": "${kw:c}",
+        "query": "SELECT '${kw:c}', :x",
+        "params": {"x": "${kw:x}"},
+    }
+    step = SqlQuery.prepare(
+        config, lambda value: "rendered" if isinstance(value, str) else {"x": 1}
+    )
+    assert isinstance(step, SqlQuery)
+    assert (step.connector, step.query) == ("rendered", "SELECT '${kw:c}', :x")
+    raw = {**COPY, "source": {"connector": "c", "table": "t", "where": "a = ${x}"}}
+    copied = SqlCopy.prepare(raw, lambda value: "r" if isinstance(value, str) else {"table": "r"})
+    assert isinstance(copied, SqlCopy)
+    assert (copied.source.table, copied.source.where) == ("r", "a = ${x}")
+
+
+def test_a_step_is_repeated_after_an_interruption_only_where_that_is_harmless():
+    def default(name, **config):
+        return registry.step_type(name).model_validate(config).interrupt_default()
+
+    assert default("sql_copy", **COPY) == "retry"
+    assert default("sql_copy", **COPY, mode="append") == "fail"
+    assert default("http", url="x") == "retry"
+    assert default("http", url="x", method="post") == "fail"
+    assert default("sql_query", connector="c", query="SELECT 1") == "retry"
+    assert default("sql_query", connector="c", query="refresh:write") == "fail"
+    assert default("python", callable="m:f") == "fail"
+
+
+@pytest.mark.parametrize(
+    ("returned", "output", "affected", "summary"),
+    [
+        (None, {}, None, ""),
+        (7, {"rows_affected": 7}, 7, "7 rows affected"),
+        ({"fetched": 30, "inserted": 2}, {"fetched": 30, "inserted": 2}, None, "fetched: 30"),
+        ({"rows_affected": 4}, {"rows_affected": 4}, 4, "rows_affected: 4"),
+    ],
+)
+def test_what_a_function_returns_decides_the_output(returned, output, affected, summary):
+    result = result_of("m:f", returned)
+    assert (result.output, result.rows_affected) == (output, affected)
+    assert result.summary.startswith(summary)
+
+
+@pytest.mark.parametrize(
+    "returned", [True, "text", [1], 1.5, {"a": object()}, {1: 2}, {"a": 1e999}]
+)
+def test_other_returns_fail_the_step(returned):
+    with pytest.raises(StepError, match="m:f returned"):
+        result_of("m:f", returned)
+
+
+def test_connectors_load_by_kind_and_keep_their_tokens():
+    sql = connectors.parse(
+        {
+            "kind": "sql",
+            "url": "${env:URL}",
+            "pool_size": "${env:N}",
+            "queries": {"q": {"operation": "write", "sql": "UPDATE t SET a = '${x}'"}},
+        }
+    )
+    rendered = sql.rendered(
+        lambda value: {"${env:URL}": "postgresql://h/d", "${env:N}": "3"}.get(value, value)
+    )
+    assert isinstance(rendered, connectors.SqlConnectorSpec)
+    assert (rendered.url, rendered.pool_size) == ("postgresql://h/d", 3)
+    assert rendered.queries["q"].sql == "UPDATE t SET a = '${x}'"
+    assert "postgresql" not in repr(rendered)
+    assert connectors.parse({"kind": "ldap", "url": "ldaps://h"}).kind == "ldap"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"kind": "sql"},
+        {"kind": "sql", "url": "a", "host": "b"},
+        {"kind": "sql", "url": "a", "poolsize": 1},
+        {"kind": "ftp", "url": "a"},
+        {"kind": "http"},
+        {"kind": "http", "url": "a", "headers": {"Host": "b"}},
+        {
+            "kind": "http",
+            "url": "a",
+            "auth": {"type": "oauth2", "token_url": "t", "client_id": "i", "client_secret": "s"},
+        },
+        {"kind": "sql", "url": "a", "queries": {"q": {"operation": "delete", "sql": "x"}}},
+    ],
+)
+def test_a_wrong_connector_is_refused(raw):
+    with pytest.raises(ValidationError):
+        connectors.parse(raw)
