@@ -12,7 +12,7 @@ export const NO_RUN_YET = variables({ run: "" });
 export const WATCH_RUN = "WatchRun";
 
 export const examples = [
-  { query: jobs },
+  { query: jobs, variables: variables({ first: 50 }) },
   { query: trigger, variables: variables({ job: "reporting-nightly-sync" }) },
   { query: watch, variables: NO_RUN_YET },
   { query: live },
