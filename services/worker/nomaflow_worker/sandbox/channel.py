@@ -42,13 +42,13 @@ class Channel:
         )
         listening.start()
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: dict[str, Any]) -> bool:
         """Tell the worker; waits while it is busy with what it was told before."""
-        self._write(wire.frame(message))
+        return self._write(wire.frame(message))
 
-    def send_text(self, text: str) -> None:
-        """Tell it a message that is JSON text already."""
-        self._write(wire.frame_text(text))
+    def send_text(self, text: str) -> bool:
+        """Tell it a message that is JSON text already; False when the line is broken."""
+        return self._write(wire.frame_text(text))
 
     def ask(self, what: str, name: str) -> Any:
         """Ask the worker and wait; StepError when it refuses."""
@@ -59,10 +59,12 @@ class Channel:
         self.send({"ask": what, "name": name, "number": number})
         return answer.result()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> bool:
         # A worker that is gone has nobody to tell, and the guardian is at work already.
         with self._sending, contextlib.suppress(OSError):
             self._connected().sendall(data)
+            return True
+        return False
 
     def _connected(self) -> socket.socket:
         if self._line is None:

@@ -12,7 +12,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +26,7 @@ from nomaflow_worker.sandbox.context import ChildContext, LoggingBridge, offers
 
 # Time for tasks the function left behind, and for connections, to end.
 _TIDY_SECONDS = 1.0
+_LINGER_SECONDS = 10.0
 
 
 def serve(line: socket.socket, cancel: int, plugins: Path, scratch: Path) -> NoReturn:
@@ -97,7 +99,10 @@ class _Call:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
-        self._channel.send_text(answer)
+        if self._channel.send_text(answer):
+            # The guardian ends this process now. Closing the line would make answers bounce
+            # that the worker still sends, and lose it what is on the line.
+            time.sleep(_LINGER_SECONDS)
 
     async def _answer(self, ctx: ChildContext) -> str:
         """The message for the worker: the function's value, or what it raised instead."""
@@ -125,9 +130,9 @@ class _Call:
             offers=offers(ctx, self._request["kwargs"]),
         )
         if inspect.iscoroutinefunction(function):
-            return await function(*bound.args, **bound.kwargs)
+            return await _in_loop(function(*bound.args, **bound.kwargs))
         returned = await _in_thread(function, bound)
-        return await returned if inspect.isawaitable(returned) else returned
+        return await _in_loop(returned) if inspect.isawaitable(returned) else returned
 
     def _fitting(self, returned: Any) -> str:
         text = values.to_json(returned, f"{self._name} returned")
@@ -150,15 +155,30 @@ class _Call:
         return values.to_json({"error": facts.of(error, self._plugins, words)}, "an error with")
 
 
+async def _in_loop(awaited: Awaitable[Any]) -> Any:
+    ours = os.getpid()
+    try:
+        returned = await awaited
+    except BaseException as error:
+        _leave_if_forked(ours, error)
+        raise
+    _leave_if_forked(ours, None)
+    return returned
+
+
 async def _in_thread(function: resolve.Function, bound: Bound) -> Any:
     """Call a plain function beside the loop; told to stop, it is waited for until it is killed."""
+    ours = os.getpid()
 
     def outcome() -> tuple[Any, BaseException | None]:
         # As a value: a future cannot hold StopIteration.
+        answer: tuple[Any, BaseException | None]
         try:
-            return function(*bound.args, **bound.kwargs), None
+            answer = function(*bound.args, **bound.kwargs), None
         except BaseException as error:  # noqa: BLE001  raised again below
-            return None, error
+            answer = None, error
+        _leave_if_forked(ours, answer[1])
+        return answer
 
     calling = asyncio.get_running_loop().run_in_executor(None, outcome)
     try:
@@ -168,6 +188,19 @@ async def _in_thread(function: resolve.Function, bound: Bound) -> Any:
     if error is not None:
         raise error
     return returned
+
+
+def _leave_if_forked(ours: int, error: BaseException | None) -> None:
+    """A process the function forked ends where the function ends, as a script's would."""
+    if os.getpid() == ours:
+        return
+    code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 0
+    if error is not None and not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+        code = 1
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(code)
 
 
 async def _tidy(ctx: ChildContext) -> None:

@@ -135,11 +135,13 @@ class ChildContext:
     def _open(self, name: str) -> Any:
         kind = self._kinds.get(name)
         if kind == "sql":
-            session = sql.Session(
-                # As the worker names its own connections, so that it can end this one.
-                application=f"nomaflow:{self.run_id}:{self.step_name}"[:63],
-                on_backend_pid=lambda pid: self._channel.send({"backend": [name, pid]}),
-            )
+
+            def on_backend_pid(pid: int) -> None:
+                self._channel.send({"backend": [name, pid]})
+
+            # Named as the worker names its own connections, so that it can end this one.
+            application = f"nomaflow:{self.run_id}:{self.step_name}"[:63]
+            session = sql.Session(application, on_backend_pid)
             return sql.open(name, self._settings(name, spec.SqlConnectorSpec), session)
         if kind == "http":
             settings = self._settings(name, spec.HttpConnectorSpec)

@@ -132,7 +132,7 @@ class Conversation:
 
     async def _follow_child(self) -> dict[str, Any]:
         """Hear the child until it answers; an empty answer when it is gone without one."""
-        while message := await wire.read(self._spare.child.reader, wire.MOST_FRAME):
+        while (message := await self._from_child()) is not None:
             match message:
                 case {"result": _} | {"error": dict()}:
                     return message
@@ -148,6 +148,12 @@ class Conversation:
                 case _:
                     raise wire.WireError("a message of no known kind")
         return {}
+
+    async def _from_child(self) -> dict[str, Any] | None:
+        return await wire.read(self._spare.child.reader, wire.MOST_FRAME)
+
+    async def _from_guardian(self) -> dict[str, Any] | None:
+        return await wire.read(self._spare.guardian.reader, _MOST_FROM_GUARDIAN)
 
     async def _reply(self, what: str, name: str, number: int) -> None:
         try:
@@ -167,7 +173,7 @@ class Conversation:
 
     async def _follow_guardian(self) -> dict[str, Any]:
         """Hear the guardian until nothing of the child is left, and what it says then."""
-        while message := await wire.read(self._spare.guardian.reader, _MOST_FROM_GUARDIAN):
+        while (message := await self._from_guardian()) is not None:
             match message:
                 case {"ended": dict(end)}:
                     return end

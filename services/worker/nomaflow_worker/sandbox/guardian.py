@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import signal
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 from nomaflow_worker.sandbox import processes, wire
@@ -38,6 +40,7 @@ class Guardian:
         control: socket.socket,
         lease: LeasePage,
         child: int,
+        scratch: Path,
         outputs: dict[int, str],
         cancel: int,
         wakeup: int,
@@ -46,6 +49,7 @@ class Guardian:
         self._control = control
         self._lease = lease
         self._child = child
+        self._scratch = scratch
         self._cancel = cancel
         self._wakeup = wakeup
         self._levels = outputs
@@ -198,6 +202,7 @@ class Guardian:
         self._status = reaped.dead.get(self._child, self._status)
         for fd in list(self._captures):
             self._drain(fd)
+        shutil.rmtree(self._scratch, ignore_errors=True)
         ended = {
             "why": self._why,
             "status": self._status,
@@ -211,9 +216,18 @@ class Guardian:
         while self._outbox and time.monotonic() < until:
             select.select([], [self._control], [], 0.1)
             self._send()
-        self._control.close()
+        self._part(until)
         while not reaped.none_left:
             reaped = processes.kill_all(self._child, _RESISTS_SECONDS, self._wait)
+
+    def _part(self, until: float) -> None:
+        """Leave the socket to the worker to close: an order on its way must not bounce."""
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_WR)
+            self._control.settimeout(max(0.1, until - time.monotonic()))
+            while self._control.recv(_MOST_ORDER):
+                pass
+        self._control.close()
 
     def _drain(self, fd: int) -> None:
         """Take what the pipe still holds; all who could write to it are dead."""

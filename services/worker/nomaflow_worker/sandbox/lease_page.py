@@ -45,5 +45,6 @@ class LeasePage:
         return float(deadline)
 
     def close(self) -> None:
-        self._page.close()
-        os.close(self.fd)
+        if not self._page.closed:
+            self._page.close()
+            os.close(self.fd)

@@ -135,8 +135,7 @@ def _guard(control: socket.socket, channel: socket.socket, house: House) -> NoRe
         for ours in (out[0], err[0], cancel[1]):
             os.set_blocking(ours, False)
         levels = {out[0]: "INFO", err[0]: "WARNING"}
-        guardian.Guardian(control, house.lease, pid, levels, cancel[1], wakeup).watch()
-        shutil.rmtree(scratch, ignore_errors=True)
+        guardian.Guardian(control, house.lease, pid, scratch, levels, cancel[1], wakeup).watch()
         os._exit(0)
     except BaseException:  # noqa: BLE001  nothing may return into the nursery's loop
         traceback.print_exc()

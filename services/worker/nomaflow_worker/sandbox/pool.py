@@ -55,7 +55,7 @@ class Sandbox:
         user: int | None = None,
         warm: int = 1,
     ) -> None:
-        self._plugins = plugins.resolve()
+        self.plugins = plugins.resolve()
         self._python = python
         self._user = user
         self._warm = warm
@@ -65,6 +65,7 @@ class Sandbox:
         self._starting = asyncio.Lock()
         self._spares: deque[Spare] = deque()
         self._refilling: asyncio.Task[None] | None = None
+        self._hatching: set[asyncio.Task[Spare]] = set()
         self._calls: set[asyncio.Task[Any]] = set()
         self._said_obstacle = False
 
@@ -75,9 +76,10 @@ class Sandbox:
 
     async def stop(self) -> None:
         """End every call and every process, and wait until they are gone."""
-        ending = {*self._calls, *([self._refilling] if self._refilling else [])}
-        for task in ending:
-            task.cancel()
+        self._warm = 0
+        for call in self._calls:
+            call.cancel()
+        ending = {*self._calls, *self._hatching, *([self._refilling] if self._refilling else [])}
         if ending:
             await asyncio.wait(ending)
         while self._spares:
@@ -124,18 +126,33 @@ class Sandbox:
             spare = first if first.is_alive() else None
             if spare is None:
                 first.close()
-        return spare or await self._hatch()
+        return spare or await self._new()
 
     async def _refill(self, call: asyncio.Task[Any] | None = None) -> None:
-        """Make children in advance, once `call` is over or well under way: it needs the CPU more."""
+        """Make children in advance, once `call`, which needs the CPU more, is well under way."""
         if call is not None:
             await asyncio.wait({call}, timeout=_HEAD_START_SECONDS)
         while len(self._spares) < self._warm:
             try:
-                self._spares.append(await self._hatch())
+                self._spares.append(await self._new())
             except (NomaflowError, OSError) as error:
                 log.warning("no python child is ready in advance", error=str(error))
                 return
+
+    async def _new(self) -> Spare:
+        """One more child; when nobody waits for it any more, it becomes a spare."""
+        hatching = asyncio.create_task(self._hatch(), name="sandbox hatch")
+        self._hatching.add(hatching)
+        hatching.add_done_callback(self._hatching.discard)
+        try:
+            return await asyncio.shield(hatching)
+        except asyncio.CancelledError:
+            hatching.add_done_callback(self._keep)
+            raise
+
+    def _keep(self, hatched: asyncio.Task[Spare]) -> None:
+        if hatched.exception() is None:
+            self._spares.append(hatched.result())
 
     async def _hatch(self) -> Spare:
         """Have the nursery fork a guardian and a child; a nursery that died is replaced once."""
@@ -160,7 +177,7 @@ class Sandbox:
                 log.warning("the nursery of python steps died; starting another")
             self._line, theirs = socket.socketpair()
             self._line.settimeout(0)
-            settings = {"plugins": str(self._plugins), "user": self._user}
+            settings = {"plugins": str(self.plugins), "user": self._user}
             with theirs:
                 self._nursery = await asyncio.create_subprocess_exec(
                     self._python,
@@ -196,7 +213,7 @@ class Sandbox:
             log.warning(
                 "python steps run as root: an unprivileged user cannot run them",
                 reason=ready["obstacle"],
-                plugins=str(self._plugins),
+                plugins=str(self.plugins),
             )
 
     async def _end_nursery(self) -> None:
