@@ -24,7 +24,7 @@ async def keep(
     db: Connection | Database, connector: str, *, ok: bool, milliseconds: float, message: str
 ) -> TestRow:
     """Remember a test; the one before it is forgotten."""
-    row = await db.fetchrow(
+    rows = await db.fetch(
         """INSERT INTO nomaflow.connector_tests (connector, ok, milliseconds, message)
            VALUES ($1, $2, $3, $4)
            ON CONFLICT (connector) DO UPDATE SET ok = $2, milliseconds = $3, message = $4,
@@ -35,7 +35,7 @@ async def keep(
         milliseconds,
         message,
     )
-    return TestRow(*row)
+    return TestRow(*rows[0])
 
 
 async def all_of_them(db: Connection | Database) -> dict[str, TestRow]:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from nomaflow.store.history import COLUMNS, RunRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import timedelta
     from uuid import UUID
 
     from nomaflow.store.database import Connection, Database
@@ -29,7 +28,7 @@ async def load(db: Connection | Database) -> Load:
         """SELECT (SELECT count(*) FROM nomaflow.runs WHERE status = 'queued') AS queued,
              (SELECT count(*) FROM nomaflow.runs WHERE status = 'running') AS running"""
     )
-    return Load(*row)
+    return Load(row["queued"], row["running"]) if row else Load(0, 0)
 
 
 async def last_failures(db: Connection | Database, limit: int) -> list[RunRow]:
@@ -46,26 +45,16 @@ _STAGES = """
 SELECT r.id, r.status || coalesce(' ' || r.reason, '') || coalesce((
   SELECT string_agg(s.status || s.tries, ',' ORDER BY s.position)
   FROM nomaflow.step_runs s WHERE s.run_id = r.id), '') AS stage
-FROM nomaflow.runs r WHERE """
+FROM (
+  SELECT id, status, reason FROM nomaflow.runs WHERE status IN ('queued', 'running')
+  UNION ALL
+  SELECT id, status, reason FROM nomaflow.runs WHERE finished_at >= clock_timestamp() - $1::interval
+) r"""
 
 
-async def stages(
-    db: Connection | Database, since: datetime, ids: Sequence[UUID]
-) -> dict[UUID, str]:
-    """Read where runs stand: those in flight, those finished since then, and `ids`.
+async def stages(db: Connection | Database, look_back: timedelta) -> dict[UUID, str]:
+    """Read where runs stand: those in flight, and those that ended no longer ago than that.
 
     Two equal words look the same on a panel of what is in flight.
     """
-    rows = await db.fetch(
-        _STAGES
-        + """r.status IN ('queued', 'running') OR r.finished_at >= $1 OR r.id = ANY ($2::uuid[])""",
-        since,
-        list(ids),
-    )
-    return {row["id"]: row["stage"] for row in rows}
-
-
-async def now(db: Connection | Database) -> datetime:
-    """Read the database's clock."""
-    moment: datetime = await db.fetchval("SELECT clock_timestamp()")
-    return moment
+    return {row["id"]: row["stage"] for row in await db.fetch(_STAGES, look_back)}

@@ -1,0 +1,84 @@
+"""What every part of the graph shares: Node and its ids, pages, the caller's mistakes as data."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from uuid import UUID
+
+import strawberry
+
+from nomaflow.errors import NomaflowError
+from nomaflow.job import SpecErrors
+from nomaflow_api.enums import ErrorCode
+from nomaflow_api.failures import bad_input
+
+
+@strawberry.interface
+class Node:
+    id: strawberry.ID
+
+
+@strawberry.type
+class PageInfo:
+    has_next_page: bool
+    has_previous_page: bool
+    start_cursor: str | None
+    end_cursor: str | None
+
+
+@strawberry.type
+class UserError:
+    code: ErrorCode = strawberry.field(description="Stable, for programs")
+    message: str = strawberry.field(description="A sentence for people")
+    path: list[str] = strawberry.field(description='Where in the input, e.g. ["steps", "1", "url"]')
+
+
+def global_id(kind: str, *parts: object) -> strawberry.ID:
+    """Make the opaque id of an object."""
+    text = ":".join([kind, *map(str, parts)])
+    return strawberry.ID(base64.urlsafe_b64encode(text.encode()).decode().rstrip("="))
+
+
+def parts_of(text: str) -> tuple[str, str]:
+    """Read an opaque id back: kind and the rest; BAD_USER_INPUT when it is not one of ours."""
+    try:
+        plain = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+    except (ValueError, binascii.Error):
+        plain = ""
+    kind, colon, rest = plain.partition(":")
+    if not colon or not rest or len(text) > 512:  # noqa: PLR2004
+        raise bad_input("This id is not one that this API gave out.")
+    return kind, rest
+
+
+def uuid_of(kind: str, text: str) -> UUID:
+    """Read an id that may be the UUID itself or the global id of that kind."""
+    try:
+        return UUID(text)
+    except ValueError:
+        pass
+    found, rest = parts_of(text)
+    try:
+        if found == kind:
+            return UUID(rest)
+    except ValueError:
+        pass
+    raise bad_input(f"This is not the id of a {kind}: give its UUID or its `id`.")
+
+
+def mistakes(
+    error: NomaflowError | SpecErrors, names: Mapping[str, str] | None = None
+) -> list[UserError]:
+    """List what the caller did wrong; `names` are those that inputs spell differently from TOML."""
+    found = error.problems if isinstance(error, SpecErrors) else (error,)
+    known = names or {}
+    return [
+        UserError(
+            code=problem.code,
+            message=problem.message,
+            path=[known.get(part, part) for part in problem.path],
+        )
+        for problem in found
+    ]

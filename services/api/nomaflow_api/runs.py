@@ -1,0 +1,107 @@
+"""Runs: reading history, starting a run, ending one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import strawberry
+
+from nomaflow import dispatch
+from nomaflow.errors import NomaflowError
+from nomaflow.job import SpecErrors
+from nomaflow.store.history import RunFilter
+from nomaflow_api import run_lists, starting
+from nomaflow_api.auth import Permission
+from nomaflow_api.context import ABSENT, Asked
+from nomaflow_api.enums import LogLevel, RunOrder
+from nomaflow_api.graph_base import mistakes, uuid_of
+from nomaflow_api.graph_runs import Run, RunConnection, RunPayload, as_run
+from nomaflow_api.job_input import INPUT_NAMES
+from nomaflow_api.run_lists import RunFilterInput
+from nomaflow_api.scalars import Json
+
+if TYPE_CHECKING:
+    from nomaflow_api.context import Context
+
+
+@strawberry.input
+class RunTriggerInput:
+    job: str
+    params: Json | None = ABSENT
+    step_kwargs: Json | None = strawberry.field(default=ABSENT, description="{step: {key: value}}")
+    step_enabled: Json | None = strawberry.field(default=ABSENT, description="{step: true | false}")
+    preset: str | None = ABSENT
+    log_level: LogLevel | None = ABSENT
+    dry_run: bool | None = False
+    idempotency_key: str | None = strawberry.field(
+        default=ABSENT,
+        description="Same key and job within 7 days: the first run comes back, created = false",
+    )
+
+
+async def _run(context: Context, run_id: UUID) -> Run | None:
+    return as_run(await context.load.runs.load(run_id))
+
+
+@strawberry.type
+class RunQueries:
+    @strawberry.field
+    async def run(self, info: Asked, id: strawberry.ID) -> Run | None:
+        info.context.need(Permission.SEE)
+        return await _run(info.context, uuid_of("Run", id))
+
+    @strawberry.field
+    async def runs(
+        self,
+        info: Asked,
+        first: int | None = 50,
+        after: str | None = ABSENT,
+        last: int | None = ABSENT,
+        before: str | None = ABSENT,
+        filter: RunFilterInput | None = ABSENT,
+        order_by: RunOrder | None = RunOrder.QUEUED_DESC,
+    ) -> RunConnection:
+        info.context.need(Permission.SEE)
+        asked = run_lists.Asked(first=first, after=after, last=last, before=before)
+        wanted = filter.as_filter() if filter else RunFilter()
+        return await run_lists.connection(
+            info.context.db, wanted, asked, order_by or RunOrder.QUEUED_DESC
+        )
+
+
+@strawberry.type
+class RunMutations:
+    @strawberry.mutation
+    async def run_trigger(self, info: Asked, input: RunTriggerInput) -> RunPayload:
+        context = info.context
+        context.need(Permission.RUN)
+        given = {k: v for k, v in vars(input).items() if v is not ABSENT and k != "job"}
+        if input.log_level:
+            given["log_level"] = input.log_level.value
+        try:
+            started = await starting.start(context.backing, context.caller, input.job, given)
+        except (NomaflowError, SpecErrors) as error:
+            return RunPayload(run=None, created=False, errors=mistakes(error, INPUT_NAMES))
+        run = await _run(context, started.run_id)
+        return RunPayload(run=run, created=started.created, errors=[])
+
+    @strawberry.mutation
+    async def run_abort(
+        self, info: Asked, run: strawberry.ID, reason: str | None = ABSENT
+    ) -> RunPayload:
+        context = info.context
+        context.need(Permission.ABORT)
+        run_id = uuid_of("Run", run)
+        try:
+            await dispatch.abort(
+                context.db,
+                context.backing.bell,
+                run_id,
+                by=context.caller.word,
+                reason=reason or None,
+            )
+        except NomaflowError as error:
+            found = await _run(context, run_id)
+            return RunPayload(run=found, created=False, errors=mistakes(error))
+        return RunPayload(run=await _run(context, run_id), created=False, errors=[])
