@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ _AMBIGUOUS = (
     asyncpg.exceptions.AmbiguousParameterError,
 )
 _NUMBER = re.compile(r"\$(\d+)")
+_numbers = itertools.count(1)
 
 
 class PostgresPool(SqlPool):
@@ -248,7 +250,9 @@ class PostgresConnector(SqlConnector):
     async def _prepare(self, connection: Any, text: str) -> Any:
         prepared = self._prepared.get(text)
         if prepared is None:
-            prepared = await connection.prepare(text)
+            # Named, so that the server keeps to what it described, or says that it cannot: an
+            # unnamed one is parsed anew each time, and rows of a changed table are misread.
+            prepared = await connection.prepare(text, name=f"nomaflow_{next(_numbers)}")
             self._prepared[text] = prepared
             if len(self._prepared) > _PREPARED_AT_MOST:
                 self._prepared.popitem(last=False)
@@ -270,7 +274,7 @@ class PostgresConnector(SqlConnector):
             raise
         except NomaflowError as error:
             raise StepError(f"connector {self.name!r}: {error.message}", retryable=False) from None
-        except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (ValueError, *postgres_errors.DRIVER) as error:
             shape = self._shapes.get(sql or "")
             names = shape.order() if shape else ()
             raise postgres_errors.failed(self.name, error, names) from error

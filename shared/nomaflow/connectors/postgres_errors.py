@@ -12,6 +12,9 @@ from nomaflow.errors import Category, StepError
 # SQLSTATE classes and codes that say the connection, not the statement, is the trouble
 # (PostgreSQL manual, appendix A).
 _CONNECTION = ("08", "57P01", "57P02", "57P03", "57P05", "53300", "28")
+DRIVER = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""Whatever asyncpg raises; its own class for a connection that died between two statements too."""
+
 _ARGUMENT = re.compile(r"(?:for query argument )?\$(\d+)")
 
 
@@ -32,7 +35,7 @@ def failed(connector: str, error: BaseException, names: Sequence[str] = ()) -> S
     """A statement that failed; `$n` in the words becomes the parameter's name."""
     if isinstance(error, asyncpg.PostgresError):
         return _server_error(connector, error, names)
-    if isinstance(error, OSError | asyncpg.InterfaceError) and _is_lost(error):
+    if _is_lost(error):
         return StepError(
             f"the connection of connector {connector!r} was lost: {_plain(error)}",
             category="connection",
@@ -58,7 +61,9 @@ def _server_error(connector: str, error: asyncpg.PostgresError, names: Sequence[
 
 
 def _is_lost(error: BaseException) -> bool:
-    return isinstance(error, OSError) or "connection" in str(error)
+    if isinstance(error, asyncpg.InterfaceError):
+        return "connection" in str(error)
+    return isinstance(error, OSError | asyncpg.InternalClientError)
 
 
 def _named(text: str, names: Sequence[str]) -> str:

@@ -63,7 +63,7 @@ class PostgresConnections:
                 self._watch()
             else:
                 await _hang_up(connection)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except postgres_errors.DRIVER:
             connection.terminate()
         except asyncio.CancelledError:
             connection.terminate()
@@ -88,7 +88,7 @@ class PostgresConnections:
                 continue
             try:
                 await _introduce(connection, application)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except postgres_errors.DRIVER:
                 connection.terminate()  # the server went away meanwhile; a new one will tell
                 continue
             except asyncio.CancelledError:
@@ -105,12 +105,12 @@ class PostgresConnections:
             )
         except (ValueError, asyncpg.ClientConfigurationError):
             raise _unreadable(self.name) from None
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except postgres_errors.DRIVER as error:
             raise postgres_errors.cannot_connect(self.name, where(self.spec), error) from None
         try:
             await _prepare_codecs(connection)
             await _introduce(connection, application)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except postgres_errors.DRIVER as error:
             connection.terminate()
             raise postgres_errors.cannot_connect(self.name, where(self.spec), error) from None
         except BaseException:
@@ -166,9 +166,10 @@ def where(spec: SqlConnectorSpec) -> str:
     parts = _read(spec.url)
     if parts is None:
         return "a URL that cannot be read"
+    query = dict(parse_qsl(parts.query))
     return postgres_errors.place(
-        parts.hostname or "localhost",
-        parts.port or 5432,
+        parts.hostname or query.get("host", "localhost"),
+        parts.port or query.get("port", 5432),
         unquote(parts.path.lstrip("/")),
         unquote(parts.username or ""),
     )
@@ -218,5 +219,5 @@ async def _hang_up(connection: Any) -> None:
     """Close; a statement still running is cancelled on the server first."""
     try:
         await connection.close(timeout=CANCEL_SECONDS)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except postgres_errors.DRIVER:
         connection.terminate()
