@@ -7,6 +7,7 @@ bounded in size.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
@@ -15,6 +16,8 @@ from typing import Any, TypeVar
 from jmespath import exceptions, functions
 
 LONGEST_TEXT = 10_000_000
+MOST_DIGITS = 100
+MOST_BITS = 1_024
 
 ANY: dict[str, Any] = {"types": []}
 TEXT: dict[str, Any] = {"types": ["string"]}
@@ -103,10 +106,11 @@ class Functions(functions.Functions):  # type: ignore[misc]  # jmespath has no t
             match value:
                 case bool():
                     return int(value)
-                case int() | float() | Decimal():
+                case int() | float():
                     return int(value)
-                case str():
-                    return int(Decimal(value.strip())) if len(value) <= 40 else None  # noqa: PLR2004  no whole number a database holds is longer
+                case str() | Decimal():
+                    number = Decimal(str(value).strip())
+                    return int(number) if number.adjusted() <= MOST_DIGITS else None
                 case _:
                     return None
         except (ValueError, OverflowError, InvalidOperation):
@@ -134,17 +138,17 @@ class Functions(functions.Functions):  # type: ignore[misc]  # jmespath has no t
     @takes(ANY, ANY)
     def _func_add(self, a: Any, b: Any) -> Number:
         x, y = _pair("add", a, b)
-        return x + y  # type: ignore[operator]  # _pair brings both to one kind
+        return _finite("add", x + y)  # type: ignore[operator]  # _pair brings both to one kind
 
     @takes(ANY, ANY)
     def _func_sub(self, a: Any, b: Any) -> Number:
         x, y = _pair("sub", a, b)
-        return x - y  # type: ignore[operator]  # as above
+        return _finite("sub", x - y)  # type: ignore[operator]  # as above
 
     @takes(ANY, ANY)
     def _func_mul(self, a: Any, b: Any) -> Number:
         x, y = _pair("mul", a, b)
-        return x * y  # type: ignore[operator]  # as above
+        return _finite("mul", x * y)  # type: ignore[operator]  # as above
 
     @takes(ANY, ANY)
     def _func_div(self, a: Any, b: Any) -> Number:
@@ -153,7 +157,7 @@ class Functions(functions.Functions):  # type: ignore[misc]  # jmespath has no t
             raise _refused("div", "it would divide by zero")
         if isinstance(x, int) and isinstance(y, int) and x % y == 0:
             return x // y
-        return x / y  # type: ignore[operator]  # as above
+        return _finite("div", x / y)  # type: ignore[operator]  # as above
 
     @takes(MORE)
     def _func_round(self, value: Any, *digits: Any) -> Number:
@@ -239,6 +243,13 @@ def _instant(value: Any, unit: int) -> datetime:
 def _number(name: str, value: Any) -> Number:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise _refused(name, f"{_shown(value)} is not a number; int(...) reads one from text")
+    return value
+
+
+def _finite(name: str, value: Number) -> Number:
+    too_big = value.bit_length() > MOST_BITS if isinstance(value, int) else not math.isfinite(value)
+    if too_big:
+        raise _refused(name, "the number is too big")
     return value
 
 
