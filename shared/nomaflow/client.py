@@ -285,8 +285,9 @@ def _cursor(data: JSON) -> str | None:
 
 
 def _located(problem: JSON) -> str:
-    place = ".".join(problem.get("path") or ())
-    return f"{place}: {problem['message']}" if place else str(problem["message"])
+    """Name the place of a mistake where the sentence alone may not tell it."""
+    path = problem.get("path") or ()
+    return f"{'.'.join(path)}: {problem['message']}" if len(path) > 1 else str(problem["message"])
 
 
 def _words(error: Exception) -> str:

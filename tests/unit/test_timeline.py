@@ -101,7 +101,7 @@ def test_plain_lines_tell_each_event_with_its_moment(timeline):
         run_changed(0.1, "RUNNING"),
         step_changed(0.1, "copy-customers", "RUNNING"),
         logged(0.2, "reading public.customers", step="copy-customers"),
-        step_changed(1.6, "copy-customers", "SUCCEEDED", summary="100,000 rows"),
+        step_changed(1.6, "copy-customers", "SUCCEEDED", summary="100 000 rows"),
         step_changed(1.6, "copy-orders", "RUNNING"),
         run_changed(3.1, "SUCCEEDED"),
     ]
@@ -110,7 +110,7 @@ def test_plain_lines_tell_each_event_with_its_moment(timeline):
         "2026-11-25T01:00:00.100Z  run      running",
         "2026-11-25T01:00:00.100Z  copy-customers  running",
         "2026-11-25T01:00:00.200Z  INFO     copy-customers: reading public.customers",
-        "2026-11-25T01:00:01.600Z  copy-customers  succeeded · 1.5 s · 100,000 rows",
+        "2026-11-25T01:00:01.600Z  copy-customers  succeeded · 1.5 s · 100 000 rows",
         "2026-11-25T01:00:01.600Z  copy-orders  running",
         "2026-11-25T01:00:03.100Z  run      succeeded · 3.0 s",
     ]
@@ -121,12 +121,12 @@ def test_progress_is_said_at_most_every_five_seconds_of_the_run(timeline):
     timeline.hear(step_changed(0, "copy-orders", "RUNNING"))
     heard = [timeline.hear(progressed(n, "copy-orders", n * 1000, 12_000)) for n in range(12)]
     assert [bool(lines) for lines in heard] == [n % 5 == 0 for n in range(12)]
-    assert "10,000 / 12,000 rows · 83 % · 1,000 rows/s" in heard[10][0]
+    assert "10 000 / 12 000 rows · 83 % · 1 000 rows/s" in heard[10][0]
 
 
 def test_the_picture_shows_the_running_step_with_its_bar_and_speed(timeline):
     timeline.hear(run_changed(0, "RUNNING"))
-    timeline.hear(step_changed(0, "copy-customers", "SUCCEEDED", summary="100,000 rows"))
+    timeline.hear(step_changed(0, "copy-customers", "SUCCEEDED", summary="100 000 rows"))
     timeline.hear(step_changed(0, "copy-orders", "RUNNING"))
     timeline.hear(progressed(1, "copy-orders", 100_000, 500_000))
     timeline.hear(progressed(2, "copy-orders", 300_000, 500_000))
@@ -135,7 +135,7 @@ def test_the_picture_shows_the_running_step_with_its_bar_and_speed(timeline):
     assert "reporting-nightly-sync" in picture
     assert "running  2.5 s" in picture
     assert "✓  copy-customers" in picture
-    assert "300,000 / 500,000 rows · 60 % · 200,000 rows/s" in picture
+    assert "300 000 / 500 000 rows · 60 % · 200 000 rows/s" in picture
     assert "━" in picture
     assert "·  notify-slack" in picture
     assert "INFO    copy-orders: 300000 rows so far" in picture
@@ -184,6 +184,12 @@ def test_many_steps_stay_within_the_window_around_the_running_one(timeline):
 def test_a_log_line_with_brackets_is_shown_as_it_is(timeline):
     timeline.hear(logged(0, "[red]not markup[/] :smile: [/b]"))
     assert "[red]not markup[/] :smile: [/b]" in seen(timeline, 0)
+
+
+def test_a_step_switched_off_before_the_run_is_known_from_the_plan():
+    off = {"position": 0, "name": "get", "type": "http", "status": "SKIPPED"}
+    run = {"id": RUN, "jobName": "asks", "triggeredBy": "api", "steps": [off | {"reason": "off"}]}
+    assert "-  get" in seen(Timeline.of(run), 0)
 
 
 def test_an_event_of_a_kind_from_the_future_is_passed_over(timeline):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -27,7 +28,7 @@ def print_jobs(found: list[JSON]) -> None:
             str(len(each["steps"])),
             " ".join(each["tags"]),
         )
-    console.print(table)
+    _show(console, table)
 
 
 def print_runs(runs: list[JSON]) -> None:
@@ -41,11 +42,18 @@ def print_runs(runs: list[JSON]) -> None:
             Text(run["status"].lower(), style=words.STYLES[run["status"]]),
             _when(run["queuedAt"], now, relative=False),
             words.duration(run["durationSeconds"]),
-            f"{int(rows):,}" if rows is not None else "",
+            words.number(int(rows)) if rows is not None else "",
             run["triggeredBy"],
             run["reason"] or "",
         )
-    console.print(table)
+    _show(console, table)
+
+
+def _show(console: Console, table: Table) -> None:
+    """Print it; a file gets no blanks at the ends of its lines."""
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _table(*titles: str) -> Table:

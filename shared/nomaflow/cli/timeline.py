@@ -58,13 +58,13 @@ class Progress:
         return True
 
     def sentence(self) -> str:
-        """`300,000 / 500,000 rows · 60 % · 250,000 rows/s · message`."""
-        total = f" / {self.total:,}" if self.total else ""
-        parts = [f"{self.done:,}{total} {self.unit}".rstrip()]
+        """`300 000 / 500 000 rows · 60 % · 250 000 rows/s · message`."""
+        total = f" / {words.number(self.total)}" if self.total else ""
+        parts = [f"{words.number(self.done)}{total} {self.unit}".rstrip()]
         if self.fraction is not None:
             parts.append(f"{self.fraction:.0%}".replace("%", " %"))
         if rate := self.per_second:
-            parts.append(f"{rate:,.0f} {self.unit}/s")
+            parts.append(f"{words.number(rate)} {self.unit}/s")
         if self.message:
             parts.append(self.message)
         return " · ".join(parts)
@@ -85,6 +85,13 @@ class Step:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     progress: Progress | None = None
+
+    @classmethod
+    def planned(cls, told: JSON) -> Self:
+        planned = cls(told["position"], told["name"], told["type"])
+        if told.get("status") == "SKIPPED":
+            planned.status, planned.reason = "SKIPPED", told["reason"]
+        return planned
 
     @property
     def is_over(self) -> bool:
@@ -142,7 +149,8 @@ class Timeline:
     def of(cls, run: JSON, *, stamp: Callable[[datetime], str] = words.clock) -> Self:
         """Begin from the run as the API shows it: what its steps are, none of what they did.
 
-        The events tell the rest from the beginning, so nothing is known twice.
+        The events tell the rest from the beginning. Only a step that was switched off before the
+        run was born has no event of its own.
         """
         return cls(
             run=words.run_id(run["id"]),
@@ -151,7 +159,7 @@ class Timeline:
             dry_run=bool(run.get("dryRun")),
             queued_at=words.moment(run.get("queuedAt")),
             steps={
-                step["name"]: Step(step["position"], step["name"], step["type"])
+                step["name"]: Step.planned(step)
                 for step in sorted(run["steps"], key=lambda step: step["position"])
             },
             stamp=stamp,

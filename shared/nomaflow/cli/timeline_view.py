@@ -12,7 +12,8 @@ from rich.text import Text
 from nomaflow.cli import words
 from nomaflow.cli.timeline import LogLine, Step, Timeline
 
-BAR_WIDTH = 24
+BAR_WIDTH = 20
+LONGEST_NAME = 40
 SPINS_PER_SECOND = 10
 TAIL = 8
 ROOM_FOR_THE_REST = 6  # the head, the edges of the window, the empty lines
@@ -72,12 +73,16 @@ def _head(timeline: Timeline, now: datetime) -> Text:
 
 
 def _steps(steps: list[Step], now: datetime) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
+    def widest(texts: list[str]) -> int:
+        return min(max(map(len, texts), default=0), LONGEST_NAME)
+
+    # Fixed widths: a long account takes nothing from the names before it.
+    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
     table.add_column(width=3, justify="right", no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=40)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(justify="right", no_wrap=True, min_width=8)
-    table.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
+    table.add_column(width=widest([step.name for step in steps]), no_wrap=True)
+    table.add_column(width=widest([step.type for step in steps]), no_wrap=True, style="dim")
+    table.add_column(width=9, justify="right", no_wrap=True)
+    table.add_column(ratio=1, no_wrap=True)
     for step in steps:
         style = words.STYLES[step.status]
         table.add_row(

@@ -104,5 +104,6 @@ def distance(at: datetime, now: datetime) -> str:
     return f"in {amount}" if seconds >= 0 else f"{amount} ago"
 
 
-def count(number: int, unit: str = "rows") -> str:
-    return f"{number:,} {unit}".rstrip()
+def number(value: float) -> str:
+    """`500 000`, as the steps themselves write their rows."""
+    return f"{value:,.0f}".replace(",", " ")
