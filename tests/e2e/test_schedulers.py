@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from asyncio.subprocess import PIPE
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -34,7 +35,7 @@ def project(tmp_path):
 
 
 @asynccontextmanager
-async def scheduler(project, database_url, redis_url, **settings):
+async def scheduler(project, database_url, redis_url, stderr=None, **settings):
     """One scheduler as a process of its own, ended with the block."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("NOMAFLOW_")}
     environment = clean | {
@@ -45,7 +46,7 @@ async def scheduler(project, database_url, redis_url, **settings):
         **settings,
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "nomaflow_scheduler", env=environment, cwd=project
+        sys.executable, "-m", "nomaflow_scheduler", env=environment, cwd=project, stderr=stderr
     )
     try:
         yield process
@@ -123,6 +124,18 @@ async def test_a_disabled_scheduler_lives_and_never_fires(db, database_url, redi
         await db.execute("UPDATE schedules SET next_fire_at = now() - interval '3 seconds'")
         await asyncio.sleep(2.5)  # nothing happens, which no event can tell
         assert await fires(db) == []
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 15) == 0
+
+
+async def test_a_scheduler_without_a_database_waits_for_it_and_can_be_told_to_stop(
+    project, redis_url
+):
+    nowhere = "postgresql://u:secret-of-ours@127.0.0.1:1/x"
+    async with scheduler(project, nowhere, redis_url, stderr=PIPE) as process:
+        line = (await asyncio.wait_for(process.stderr.readline(), 20)).decode()
+        assert "waiting for the database" in line
+        assert "secret-of-ours" not in line
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 15) == 0
 

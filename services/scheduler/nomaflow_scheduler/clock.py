@@ -48,8 +48,12 @@ class Clock:
 
         So a scheduler that holds the lock and hangs costs a second, not the lock's time.
         """
-        if not self._one.locked():
+        if self._one.locked():
+            return
+        try:
             await self.tick()
+        except Exception as error:  # noqa: BLE001  arq would print it whole, every second
+            log.warning("arq's tick failed", error=type(error).__name__)
 
     async def run(self) -> None:
         """Tick for ever, sleeping to the next due time; errors are said and tried again."""

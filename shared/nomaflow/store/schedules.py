@@ -193,26 +193,6 @@ async def fill_slot(
     )
 
 
-async def take_gap(
-    connection: Connection,
-    schedule_id: UUID,
-    first: datetime,
-    last: datetime,
-    count: int,
-    reason: str,
-) -> None:
-    """Record a run of missed due times as one row with its ends and its count."""
-    await connection.execute(
-        """INSERT INTO nomaflow.slots (schedule_id, due_at, outcome, reason, until, count)
-           VALUES ($1, $2, 'missed', $3, $4, $5) ON CONFLICT (schedule_id, due_at) DO NOTHING""",
-        schedule_id,
-        first,
-        reason,
-        last,
-        count,
-    )
-
-
 async def fired(
     connection: Connection,
     schedule_id: UUID,
