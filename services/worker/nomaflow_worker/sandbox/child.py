@@ -20,9 +20,10 @@ from typing import Any, NoReturn
 from nomaflow.errors import StepError
 from nomaflow.plugins import resolve, values
 from nomaflow.plugins.binding import Bound, bind
+from nomaflow.plugins.offers import offers
 from nomaflow_worker.sandbox import facts, wire
 from nomaflow_worker.sandbox.channel import Channel
-from nomaflow_worker.sandbox.context import ChildContext, LoggingBridge, offers
+from nomaflow_worker.sandbox.context import ChildContext, LoggingBridge
 
 # Time for tasks the function left behind, and for connections, to end.
 _TIDY_SECONDS = 1.0
@@ -127,7 +128,12 @@ class _Call:
             ctx,
             kwargs=self._request["kwargs"],
             params=self._request["params"],
-            offers=offers(ctx, self._request["kwargs"]),
+            offers=offers(
+                ctx,
+                kwargs=self._request["kwargs"],
+                connectors=ctx.kinds,
+                last_step=ctx.last_step,
+            ),
         )
         if inspect.iscoroutinefunction(function):
             return await _in_loop(function(*bound.args, **bound.kwargs))

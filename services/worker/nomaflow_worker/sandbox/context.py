@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -102,11 +102,10 @@ class ChildContext:
         private, hosts = facts["policy"]
         self._policy = HttpPolicy(allow_private=private, allow_hosts=tuple(hosts))
         self.http = StepHttp(http.HttpSettings(policy=self._policy))
-        self._kinds: Mapping[str, str] = facts["connectors"]
+        self.kinds: Mapping[str, str] = facts["connectors"]
         self._steps = {
             name: Earlier(channel, name, status) for name, status in facts["earlier"].items()
         }
-        self.connectors = Connectors(self, self._kinds)
         self._opened: dict[str, Any] = {}
         self._cancelled = False
         self._next_report = 0.0
@@ -133,7 +132,7 @@ class ChildContext:
         return self._opened[name]
 
     def _open(self, name: str) -> Any:
-        kind = self._kinds.get(name)
+        kind = self.kinds.get(name)
         if kind == "sql":
 
             def on_backend_pid(pid: int) -> None:
@@ -147,7 +146,7 @@ class ChildContext:
             settings = self._settings(name, spec.HttpConnectorSpec)
             return StepHttp(http.settings(settings, self._policy))
         if kind is None:
-            known = ", ".join(sorted(self._kinds)) or "none"
+            known = ", ".join(sorted(self.kinds)) or "none"
             words = f"there is no connector {name!r} in connectors.toml; known ones: {known}"
         else:
             words = f"connector {name!r} is of kind {kind}, which a function cannot open"
@@ -195,37 +194,3 @@ class ChildContext:
                 # One opened in a loop of the function's own cannot be closed from here.
                 with contextlib.suppress(Exception):
                     await connector.close()
-
-
-class Connectors(Mapping[str, Any]):
-    """`connectors["ops-db"]`, for functions that ask for `connectors` by name."""
-
-    def __init__(self, ctx: ChildContext, names: Collection[str]) -> None:
-        self._ctx = ctx
-        self._names = names
-
-    def __getitem__(self, name: str) -> Any:
-        return self._ctx.get_connector(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-def offers(ctx: ChildContext, kwargs: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
-    """What a function may ask for by the mere name of a parameter (the second vocabulary)."""
-    return {
-        "connectors": lambda: ctx.connectors,
-        "pools": lambda: ctx.connectors,
-        "params": lambda: ctx.params,
-        "step_kwargs": lambda: kwargs,
-        "previous_step": lambda: ctx.last_step,
-        "logger": lambda: ctx.log,
-        "run_id": lambda: ctx.run_id,
-        "job_id": lambda: ctx.job_id,
-        "step_name": lambda: ctx.step_name,
-        "session_user": lambda: ctx.session_user,
-        "dry_run": lambda: ctx.dry_run,
-    }

@@ -109,7 +109,8 @@ def _tell_obstacle(writing: int, uid: int, plugins: Path) -> NoReturn:
 
 
 def _unreadable(plugins: Path) -> str:
-    for folder, _, files in os.walk(plugins, onerror=_fail):
+    # A folder that is not there yet is no obstacle.
+    for folder, _, files in os.walk(plugins, onerror=_fail if plugins.exists() else None):
         if not os.access(folder, os.R_OK | os.X_OK):
             return f"it may not enter {folder}"
         for name in files:

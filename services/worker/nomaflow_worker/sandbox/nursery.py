@@ -23,11 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nomaflow.connectors import outbound
+from nomaflow.connectors import outbound, postgres
 from nomaflow_worker.sandbox import child, guardian, isolation, processes, wire
 from nomaflow_worker.sandbox.lease_page import LeasePage
 
 _LEAVING_SECONDS = 10.0
+# What a step may need that is slow to import or to make.
+_PREPARED = (postgres, outbound.tls())
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +169,10 @@ def main() -> None:
     isolation.ignore_stop_signals()
     isolation.name_process("nf-nursery")
     isolation.adopt_orphans()
-    plugins, uid = Path(settings["plugins"]), settings["user"]
+    plugins, scratch, uid = Path(settings["plugins"]), Path(settings["scratch"]), settings["user"]
     why_not = isolation.obstacle(uid, plugins) if uid is not None else None
     if why_not:
         uid = None
-    scratch = Path(tempfile.mkdtemp(prefix="nomaflow-steps-"))
-    scratch.chmod(0o711)
-    outbound.tls()
     tasks = processes.tasks_of_user(os.getuid() if uid is None else uid)
     nursery = Nursery(control, House(plugins, scratch, uid, tasks, lease))
     control.sendall(wire.frame({"ready": {"obstacle": why_not}}))

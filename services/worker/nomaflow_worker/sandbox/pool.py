@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import socket
 import sys
+import tempfile
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,7 @@ class Sandbox:
         self._user = user
         self._warm = warm
         self._lease = LeasePage.make()
+        self._scratch: str | None = None
         self._nursery: asyncio.subprocess.Process | None = None
         self._line: socket.socket | None = None
         self._starting = asyncio.Lock()
@@ -70,9 +73,13 @@ class Sandbox:
         self._said_obstacle = False
 
     async def start(self) -> None:
-        """Start the nursery and the first children; NomaflowError when it does not come up."""
-        await self._ensure_nursery()
-        await self._refill()
+        """Start the nursery and the first children; NomaflowError when it does not come up.
+
+        A project without plugins needs none of it; should they come later, the first call pays.
+        """
+        if self.plugins.is_dir():
+            await self._ensure_nursery()
+            await self._refill()
 
     async def stop(self) -> None:
         """End every call and every process, and wait until they are gone."""
@@ -86,6 +93,8 @@ class Sandbox:
             self._spares.popleft().close()
         await self._end_nursery()
         self._lease.close()
+        if self._scratch is not None:
+            await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
 
     def extend(self, deadline: float) -> None:
         """Let children live until `deadline` (time.monotonic()); thread-safe, no system call.
@@ -177,7 +186,14 @@ class Sandbox:
                 log.warning("the nursery of python steps died; starting another")
             self._line, theirs = socket.socketpair()
             self._line.settimeout(0)
-            settings = {"plugins": str(self.plugins), "user": self._user}
+            if self._scratch is None:
+                self._scratch = tempfile.mkdtemp(prefix="nomaflow-steps-")
+                Path(self._scratch).chmod(0o711)  # the user of the steps passes through
+            settings = {
+                "plugins": str(self.plugins),
+                "scratch": self._scratch,
+                "user": self._user,
+            }
             with theirs:
                 self._nursery = await asyncio.create_subprocess_exec(
                     self._python,

@@ -1,0 +1,49 @@
+"""What a plugin's function may ask for by the mere name of a parameter (the second vocabulary)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from nomaflow.step_context import EarlierStep, StepContext
+
+
+class Connectors(Mapping[str, Any]):
+    """`connectors["ops-db"]` is `ctx.get_connector("ops-db")`."""
+
+    def __init__(self, ctx: StepContext, names: Collection[str]) -> None:
+        self._ctx = ctx
+        self._names = names
+
+    def __getitem__(self, name: str) -> Any:
+        return self._ctx.get_connector(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def offers(
+    ctx: StepContext,
+    *,
+    kwargs: Mapping[str, Any],
+    connectors: Collection[str],
+    last_step: EarlierStep | None,
+) -> dict[str, Callable[[], Any]]:
+    """A way to each value, by name; `last_step` is the one just before, None at the first."""
+    by_name = Connectors(ctx, connectors)
+    return {
+        "connectors": lambda: by_name,
+        "pools": lambda: by_name,
+        "params": lambda: ctx.params,
+        "step_kwargs": lambda: kwargs,
+        "previous_step": lambda: last_step,
+        "logger": lambda: ctx.log,
+        "run_id": lambda: ctx.run_id,
+        "job_id": lambda: ctx.job_id,
+        "step_name": lambda: ctx.step_name,
+        "session_user": lambda: ctx.session_user,
+        "dry_run": lambda: ctx.dry_run,
+    }
