@@ -7,47 +7,27 @@ rung. Whatever was started is found again by the workers even when the ring is l
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from asyncpg import UniqueViolationError
-
-from nomaflow import definitions, lifecycle, parameters
+from nomaflow import birth, definitions, lifecycle, overlap
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.job_problems import SpecErrors
 from nomaflow.lifecycle import IN_FLIGHT, RunStatus
-from nomaflow.store import jobs, runs, schedules
+from nomaflow.store import claims, jobs, runs, schedules
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
+    from nomaflow.birth import Request
     from nomaflow.broker.bell import Bell
     from nomaflow.job import JobSpec
+    from nomaflow.overlap import InFlight
     from nomaflow.store.database import Connection, Database
-    from nomaflow.store.jobs import JobRow
     from nomaflow.store.schedules import Due
 
 IDEMPOTENT_DAYS = 7
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """Someone wants a job to run now; `triggered_by` is the exact word of history (T01)."""
-
-    job: str
-    trigger: str
-    triggered_by: str
-    principal: str = ""
-    params: Mapping[str, Any] = field(default_factory=dict)
-    step_kwargs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    step_enabled: Mapping[str, bool] = field(default_factory=dict)
-    preset: str | None = None
-    log_level: str | None = None
-    dry_run: bool = False
-    idempotency_key: str | None = None
-    parent_run_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +40,11 @@ class Started:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Fire:
-    """What one fire adds to the definition: its clock's, its preset's and its caller's wishes."""
-
-    params: Mapping[str, Any]
-    step_kwargs: Mapping[str, Mapping[str, Any]]
-    step_enabled: Mapping[str, bool]
-    log_level: str | None
-    preset: str | None
-
-
 async def start(db: Database, bell: Bell, request: Request) -> Started:
     """Create a run of a job in force; commit, then ring.
 
-    Raises NomaflowError: NOT_FOUND (with the nearest names), BUSY when a run is in flight and
-    the job does not allow two (S15), and SpecErrors for overrides that do not fit (T07).
+    Raises NomaflowError: NOT_FOUND (with the nearest names), BUSY when the job's overlap policy
+    has no room for another run (S15), and SpecErrors for overrides that do not fit (T07).
     """
     async with db.transaction() as connection:
         job = await jobs.find(connection, request.job, lock=True)
@@ -86,29 +55,19 @@ async def start(db: Database, bell: Bell, request: Request) -> Started:
             earlier = await _earlier(connection, request)
             if earlier is not None:
                 return earlier
-        fire = _fire_of(spec, request)
-        busy = await runs.in_flight(connection, job.id) if spec.overlap == "skip" else None
-        if busy is not None:
-            raise NomaflowError(
-                Code.BUSY,
-                f"job `{job.name}` is already running (run {busy}); wait for it, abort it, or "
-                'let the job overlap (overlap = "allow")',
-            )
-        run_id = await _insert(
-            connection,
-            _born(
-                job,
-                spec,
-                fire,
-                trigger=request.trigger,
-                triggered_by=request.triggered_by,
-                principal=request.principal,
-                dry_run=request.dry_run,
-                idempotency_key=request.idempotency_key,
-                parent_run_id=request.parent_run_id,
-            ),
+        born = birth.of(
+            job,
+            spec,
+            birth.wishes(spec, request),
+            trigger=request.trigger,
+            triggered_by=request.triggered_by,
+            principal=request.principal,
+            dry_run=request.dry_run,
+            idempotency_key=request.idempotency_key,
+            parent_run_id=request.parent_run_id,
         )
-    _announce(bell, run_id, RunStatus.QUEUED)
+        run_id, ended = await admit(connection, job.name, spec, born)
+    announce(bell, run_id, RunStatus.QUEUED, ended)
     return Started(run_id, created=True, status=RunStatus.QUEUED, reason=None)
 
 
@@ -131,34 +90,75 @@ async def fire(db: Database, bell: Bell, due: Due, next_fire_at: datetime | None
             await schedules.fired(connection, clock.id, due_at, next_fire_at, counts=False)
             return None
         spec = definitions.of_job(job)
-        busy = await runs.in_flight(connection, job.id) if spec.overlap == "skip" else None
-        status, reason = RunStatus.QUEUED, None
-        if busy is not None:
-            status, reason = RunStatus.SKIPPED, lifecycle.SKIPPED_OVERLAP
-        born = _born(
+        born = birth.of(
             job,
             spec,
-            _fire_of_clock(spec, due),
+            birth.wishes_of_clock(spec, clock),
             trigger="cron",
             triggered_by="cron",
-            status=status,
-            reason=reason,
             schedule_id=clock.id,
             schedule_name=clock.name,
             scheduled_for=due_at,
         )
-        run_id = await _insert(connection, born)
-        outcome = "fired" if busy is None else "skipped"
+        status, reason = RunStatus.QUEUED, None
+        ended: tuple[InFlight, ...] = ()
+        try:
+            run_id, ended = await admit(connection, job.name, spec, born)
+        except BusyError as busy:
+            status, reason = RunStatus.SKIPPED, busy.refusal
+            run_id = await runs.insert(connection, birth.skipped(born, reason))
+        outcome = "fired" if status is RunStatus.QUEUED else "skipped"
         await schedules.fill_slot(connection, clock.id, due_at, outcome, reason, run_id)
         await schedules.fired(connection, clock.id, due_at, next_fire_at)
-    _announce(bell, run_id, status)
+    announce(bell, run_id, status, ended)
     return Started(run_id, created=True, status=status, reason=reason)
+
+
+class BusyError(NomaflowError):
+    """The job's overlap policy has no room; `refusal` is what a skipped run says of it."""
+
+    def __init__(self, job: str, run_id: UUID, refusal: str) -> None:
+        super().__init__(
+            Code.BUSY,
+            f"job `{job}` cannot start: {refusal.removeprefix('skipped: ')} (run {run_id}); wait "
+            "for it, abort it, or change the job's `overlap`",
+        )
+        self.refusal = refusal
+
+
+async def admit(
+    connection: Connection, job_name: str, spec: JobSpec, born: runs.NewRun
+) -> tuple[UUID, tuple[InFlight, ...]]:
+    """Write the run if the overlap policy has room; answers it and the runs it replaces.
+
+    Decided under the lock on the job's row, whatever the trigger. Raises BusyError.
+    """
+    assert born.job_id is not None  # noqa: S101  only a job's run is admitted
+    others = await runs.in_flight(connection, born.job_id)
+    verdict = overlap.decide(spec.overlap, spec.queue_depth, others)
+    if verdict.refusal is not None:
+        raise BusyError(job_name, others[0].run_id, verdict.refusal)
+    run_id = await runs.insert(connection, replace(born, serial=verdict.serial, lock=spec.lock))
+    for other in verdict.replaces:
+        await _end_for(connection, other, f"replaced by run {run_id}")
+    return run_id, verdict.replaces
+
+
+async def _end_for(connection: Connection, other: InFlight, why: str) -> None:
+    held = await runs.held(connection, other.run_id)
+    if held is None or held.status not in IN_FLIGHT:
+        return
+    if held.status is RunStatus.QUEUED and await runs.apply(
+        connection, lifecycle.abort(held, f"aborted: {why}")
+    ):
+        return
+    await runs.request_abort(connection, other.run_id, "nomaflow", why)
 
 
 async def abort(
     db: Database, bell: Bell, run_id: UUID, *, by: str, reason: str | None = None
 ) -> RunStatus:
-    """Ask for a run's end: a queued one ends here, a running one is told to its owner.
+    """Ask for a run's end: one that nobody works on ends here, a running one is told its owner.
 
     Asking again for a running run is fine (idempotent). Raises NomaflowError: NOT_FOUND for an
     unknown run, INVALID_STATE for one that is over (X23).
@@ -174,9 +174,9 @@ async def abort(
                 "running can be aborted",
                 ("run",),
             )
-        if held.status is RunStatus.QUEUED:
-            move = lifecycle.abort(held, abort_words(by, reason))
-            seq = await runs.apply(db, move)
+        orphaned = held.status is RunStatus.RUNNING and await claims.is_expired(db, run_id)
+        if held.status is RunStatus.QUEUED or orphaned:
+            seq = await runs.apply(db, lifecycle.abort(held, lifecycle.abort_words(by, reason)))
             if seq is not None:
                 bell.news(run_id, seq, RunStatus.ABORTED.value)
                 return RunStatus.ABORTED
@@ -184,12 +184,6 @@ async def abort(
             bell.abort(run_id)
             return RunStatus.RUNNING
         # it moved on between the look and the write: look again
-
-
-def abort_words(by: str | None, reason: str | None) -> str:
-    """Say who ended a run and why, as its history keeps it."""
-    who = f"aborted by {by or 'unknown'}"
-    return f"{who}: {reason}" if reason else who
 
 
 def _unknown(name: str, names: list[str]) -> NomaflowError:
@@ -216,89 +210,13 @@ async def _earlier(connection: Connection, request: Request) -> Started | None:
     return Started(row["id"], created=False, status=RunStatus(row["status"]), reason=row["reason"])
 
 
-def _fire_of(spec: JobSpec, request: Request) -> _Fire:
-    preset = None
-    if request.preset is not None:
-        preset = spec.preset(request.preset)
-        if preset is None:
-            known = ", ".join(f"`{p.name}`" for p in spec.presets) or "none"
-            raise NomaflowError(
-                Code.NOT_FOUND,
-                f"job `{spec.name}` has no preset `{request.preset}`; it has {known}",
-                ("preset",),
-            )
-    problems = parameters.validate_overrides(
-        spec, request.params, request.step_kwargs, request.step_enabled
-    )
-    if problems:
-        raise SpecErrors(problems)
-    params, kwargs, enabled = dict(request.params), request.step_kwargs, request.step_enabled
-    if preset is not None:
-        params, kwargs, enabled = parameters.with_preset(preset, params, kwargs, enabled)
-    return _Fire(
-        params=params,
-        step_kwargs=kwargs,
-        step_enabled=enabled,
-        log_level=request.log_level or (preset.log_level if preset else None),
-        preset=request.preset,
-    )
-
-
-def _fire_of_clock(spec: JobSpec, due: Due) -> _Fire:
-    preset = spec.preset(due.schedule.preset) if due.schedule.preset else None
-    return _Fire(
-        params={**(preset.params if preset else {}), **due.schedule.params},
-        step_kwargs=preset.kwargs if preset else {},
-        step_enabled=preset.steps if preset else {},
-        log_level=preset.log_level if preset else None,
-        preset=due.schedule.preset,
-    )
-
-
-def _born(job: JobRow, spec: JobSpec, fire: _Fire, **facts: Any) -> runs.NewRun:
-    overrides = {
-        "params": dict(fire.params),
-        "step_kwargs": {k: dict(v) for k, v in fire.step_kwargs.items()},
-        "step_enabled": dict(fire.step_enabled),
-        "preset": fire.preset,
-        "log_level": fire.log_level,
-    }
-    born_skipped = facts.get("status") is RunStatus.SKIPPED
-    return runs.NewRun(
-        job_name=job.name,
-        job_id=job.id,
-        job_revision=job.revision,
-        params=parameters.coerce({**spec.params, **fire.params}, parameters.schema_of(spec)),
-        overrides={k: v for k, v in overrides.items() if v},
-        log_level=fire.log_level or spec.log_level,
-        worker_tag=spec.worker,
-        priority=spec.priority,
-        steps=()
-        if born_skipped
-        else tuple(
-            runs.NewStep(
-                step.name,
-                step.type,
-                None
-                if fire.step_enabled.get(step.name, step.enabled)
-                else lifecycle.SKIPPED_DISABLED,
-            )
-            for step in spec.steps
-        ),
-        **facts,
-    )
-
-
-async def _insert(connection: Connection, run: runs.NewRun) -> UUID:
-    try:
-        return await runs.insert(connection, run)
-    except UniqueViolationError as error:
-        raise NomaflowError(
-            Code.CONFLICT, f"another request is starting the same run: {error.constraint_name}"
-        ) from error
-
-
-def _announce(bell: Bell, run_id: UUID, status: RunStatus) -> None:
+def announce(
+    bell: Bell, run_id: UUID, status: RunStatus, replaced: Sequence[InFlight] = ()
+) -> None:
+    """Ring for a run that waits, and tell listeners; called after the commit."""
     if status is RunStatus.QUEUED:
         bell.ring(run_id)
     bell.news(run_id, 1, status.value)
+    for other in replaced:
+        bell.abort(other.run_id)
+        bell.news(other.run_id, 0)

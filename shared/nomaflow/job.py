@@ -152,9 +152,15 @@ class JobSpec(_Part):
     schedules: tuple[ScheduleSpec, ...] = Field(
         (), max_length=50, description="More clocks, each with its own parameters."
     )
-    overlap: Literal["skip", "allow"] = Field(
+    overlap: Literal["skip", "queue", "allow", "replace"] = Field(
         "skip",
         description="What a fire does while a run is in flight. Also `single_instance`.",
+    )
+    queue_depth: int = Field(
+        1, ge=1, le=1000, description='How many runs may wait when `overlap = "queue"`.'
+    )
+    lock: Name | None = Field(
+        None, description="Jobs that name the same lock never run at the same time."
     )
     worker: Name = Field("default", description="The worker tag that may run it.")
     priority: int = Field(0, ge=-1000, le=1000, description="Higher runs are claimed first.")

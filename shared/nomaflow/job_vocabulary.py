@@ -138,13 +138,6 @@ class Reading:
                 job["overlap"] = "skip" if alone else "allow"
         if isinstance(job.get("overlap"), str):
             job["overlap"] = job["overlap"].lower()
-            if job["overlap"] in job_words.NOT_YET_OVERLAPS:
-                self.wrong(
-                    ("overlap",),
-                    f'`overlap = "{job["overlap"]}"` is not available in this version; use skip '
-                    "or allow",
-                )
-                job["overlap"] = "skip"
 
     def _param_rows(self, job: dict[str, Any]) -> None:
         """Turn rows of name, type, default and description into `params` and `param_schema`."""

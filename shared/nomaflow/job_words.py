@@ -27,8 +27,6 @@ NOT_YET: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "job": {
         "depends_on": ([],),
         "calendar": ("",),
-        "lock": ("",),
-        "queue_depth": (1,),
         "install_step": (),
         "catch_up": ("none",),
         "catch_up_limit": (10,),
@@ -55,7 +53,6 @@ NOT_YET: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "stale_after_hours": (),
     },
 }
-NOT_YET_OVERLAPS = ("queue", "replace")
 NOT_YET_STEP_TYPES = ("http_sync", "ldap_sync", "call_job")
 
 ROW_TYPES = {

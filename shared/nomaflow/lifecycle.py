@@ -445,6 +445,12 @@ def abort(held: Held, reason: str, *, shown: Any = None) -> Move:
     return _move(held, R.ABORTED, *steps, reason=reason)
 
 
+def abort_words(by: str | None, reason: str | None) -> str:
+    """Say who ended a run and why, as its history keeps it."""
+    who = f"aborted by {by or 'unknown'}"
+    return f"{who}: {reason}" if reason else who
+
+
 def _running(held: Held) -> StepState:
     step = held.current
     if step is None or step.status is not S.RUNNING:

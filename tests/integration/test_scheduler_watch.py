@@ -13,10 +13,10 @@ from structlog.testing import capture_logs
 
 from nomaflow import catalog, dispatch
 from nomaflow.alert_spec import Channels, ChannelSpec
+from nomaflow.birth import Request
 from nomaflow.broker import connection
 from nomaflow.broker.bell import WORKER_QUEUE, Bell
 from nomaflow.broker.lock import Lock
-from nomaflow.dispatch import Request
 from nomaflow.embedded import EmbeddedServers
 from nomaflow.lifecycle import Onward, Result, release, succeed
 from nomaflow.store import claims, database, deliveries, runs, schedules

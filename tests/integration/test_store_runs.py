@@ -158,7 +158,7 @@ async def test_a_retry_that_waits_long_goes_back_to_the_queue_and_comes_back(db)
     assert again.held.fence > mine.held.fence
 
 
-async def test_an_end_forgets_whole_outputs_and_queues_its_alerts(db):
+async def test_a_failed_end_keeps_whole_outputs_for_a_resume_and_queues_its_alerts(db):
     run_id = await born(db, "one", "two")
     (mine,) = await claim(db)
     whole = {"body": ["x"] * 1000}
@@ -171,8 +171,18 @@ async def test_an_end_forgets_whole_outputs_and_queues_its_alerts(db):
     end = lifecycle.fail(held, Failure("E", "no"), RetryPolicy())
     alert = NewDelivery("job", "failed", "ops", "", {"a": 1})
     await runs.apply(db, end, (), [alert, alert])
-    assert await db.fetchval("SELECT count(*) FROM step_outputs") == 0
+    assert await db.fetchval("SELECT count(*) FROM step_outputs") == 1
     assert await db.fetchval("SELECT count(*) FROM deliveries") == 1
+
+
+async def test_success_forgets_whole_outputs(db):
+    await born(db, "one", "two")
+    (mine,) = await claim(db)
+    big = Result({"body": "preview"}, "big", whole_output={"body": ["x"] * 1000})
+    move = lifecycle.succeed(mine.held, big, Onward(opens=1))
+    await runs.apply(db, move)
+    await runs.apply(db, lifecycle.succeed(mine.held.after(move), DONE, Onward()))
+    assert await db.fetchval("SELECT count(*) FROM step_outputs") == 0
 
 
 async def test_the_table_repeats_the_law(db):

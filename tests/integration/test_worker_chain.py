@@ -219,7 +219,7 @@ async def test_two_runs_of_one_job_are_refused_but_other_jobs_run_beside(shop, w
     await shop.declare(job("a", slow) + job("b", slow) + job("c", slow, more='overlap = "allow"'))
     began = asyncio.get_running_loop().time()
     ids = [await shop.trigger(name) for name in ("a", "b", "c", "c")]
-    with pytest.raises(NomaflowError, match="already running") as refused:
+    with pytest.raises(NomaflowError, match="previous run still running") as refused:
         await shop.trigger("a")
     assert refused.value.code == "BUSY"
     for run_id in ids:

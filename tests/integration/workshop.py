@@ -7,9 +7,9 @@ from pathlib import Path
 from textwrap import dedent
 
 from nomaflow import catalog, dispatch
+from nomaflow.birth import Request
 from nomaflow.broker import connection
 from nomaflow.broker.bell import WORKER_QUEUE, Bell
-from nomaflow.dispatch import Request
 from nomaflow.project import Project
 from nomaflow.store import database, roles, runs
 from nomaflow_worker import doorbell

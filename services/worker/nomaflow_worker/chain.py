@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from nomaflow import definitions, expression, lifecycle
-from nomaflow.dispatch import abort_words
 from nomaflow.errors import Failure, NomaflowError, StepError
 from nomaflow.lifecycle import Onward, RunStatus, StepStatus
 from nomaflow.retry import RetryPolicy
@@ -104,7 +103,7 @@ class Chain:
                 left, self.stop, Stop.TIME_UP, f"timeout after {spec.timeout_seconds:g} s"
             )
             if (by := self.claimed.abort_requested_by) is not None:
-                self.stop(Stop.ABORT, abort_words(by, self.claimed.abort_reason))
+                self.stop(Stop.ABORT, lifecycle.abort_words(by, self.claimed.abort_reason))
             await self._live(spec)
         except LostClaimError:
             self._log.warning("the run is no longer this worker's; nothing more is written")
@@ -127,7 +126,7 @@ class Chain:
 
     async def _live(self, spec: JobSpec) -> None:
         steps = {step.name: step for step in spec.steps}
-        if any(s.status in {StepStatus.SUCCEEDED, StepStatus.FAILED} for s in self.held.steps):
+        if any(s.status in lifecycle.FINAL_STEP for s in self.held.steps):
             await self._remember()
         if self.claimed.rescued and self.claimed.opened is None and self.stopping is None:
             await self._rescue(spec, steps)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from nomaflow.dispatch import abort_words
+from nomaflow import lifecycle
 from nomaflow.store import claims
 from nomaflow_worker.chain import Chain, Stop
 
@@ -85,6 +85,8 @@ class Supervisor:
             found = await self._take(room, expired=True)
         if room > len(found):
             found += await self._take(room - len(found), expired=False)
+        while room > len(found) and (turn := await self._take_turn()):
+            found.append(turn)
         return len(found) == room and self.running < self.capacity
 
     async def _take(self, room: int, *, expired: bool) -> list[Claimed]:
@@ -98,6 +100,17 @@ class Supervisor:
         )
         for claimed in taken:
             self._begin(claimed)
+        return taken
+
+    async def _take_turn(self) -> Claimed | None:
+        taken = await claims.claim_turn(
+            self.tools.db,
+            self.tools.name,
+            lease_seconds=self.tools.limits.lease_seconds,
+            tags=self._tags,
+        )
+        if taken is not None:
+            self._begin(taken)
         return taken
 
     def _begin(self, claimed: Claimed) -> None:
@@ -163,7 +176,7 @@ class Supervisor:
         """Stop a run that someone wants ended."""
         fence = self.fences().get(run_id)
         if fence is not None:
-            self._soon(self._stop, run_id, fence, Stop.ABORT, abort_words(by, reason))
+            self._soon(self._stop, run_id, fence, Stop.ABORT, lifecycle.abort_words(by, reason))
 
     def extend(self, deadline: float) -> None:
         """Let python children live until `deadline` (monotonic seconds)."""
@@ -178,7 +191,7 @@ class Supervisor:
             return
         try:
             for asked in await claims.abort_requests(self.tools.db, self.tools.name):
-                words = abort_words(asked.abort_requested_by, asked.abort_reason)
+                words = lifecycle.abort_words(asked.abort_requested_by, asked.abort_reason)
                 self._stop(asked.run_id, asked.fence, Stop.ABORT, words)
         except (OSError, TimeoutError, *self.tools.db.Error):
             return  # the lease thread hears of it with its next beat

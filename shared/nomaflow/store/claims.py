@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from asyncpg import UniqueViolationError
+
 from nomaflow.lifecycle import Held, RunStatus, StepState, StepStatus
 
 if TYPE_CHECKING:
@@ -57,7 +59,22 @@ class Claimed:
 _WAITING = """
   SELECT id, fence, false AS rescued FROM nomaflow.runs
   WHERE status = 'queued' AND (not_before IS NULL OR not_before <= now())
-    AND worker_tag = ANY ($4::text[])
+    AND NOT serial AND lock IS NULL AND worker_tag = ANY ($4::text[])
+  ORDER BY priority DESC, queued_at LIMIT $2 FOR UPDATE SKIP LOCKED"""
+
+# One that has its turn (it started before) comes back without asking; any other waits until
+# nobody of its job, and nobody with its lock, is between its start and its end.
+_TAKING_TURNS = """
+  SELECT id, fence, false AS rescued FROM nomaflow.runs w
+  WHERE status = 'queued' AND (not_before IS NULL OR not_before <= now())
+    AND (serial OR lock IS NOT NULL) AND worker_tag = ANY ($4::text[])
+    AND (started_at IS NOT NULL
+      OR NOT (serial AND EXISTS (
+        SELECT FROM nomaflow.runs h WHERE h.serial AND h.job_id = w.job_id
+          AND h.started_at IS NOT NULL AND h.finished_at IS NULL))
+      AND NOT EXISTS (
+        SELECT FROM nomaflow.runs h WHERE h.lock = w.lock
+          AND h.started_at IS NOT NULL AND h.finished_at IS NULL))
   ORDER BY priority DESC, queued_at LIMIT $2 FOR UPDATE SKIP LOCKED"""
 
 # A lease also counts as held for one full lease after the server's own start: while PostgreSQL
@@ -122,6 +139,7 @@ SELECT m.*, extract(epoch FROM clock_timestamp() - m.started_at)::float8 AS elap
 FROM mine m ORDER BY m.priority DESC, m.queued_at"""
 
 _CLAIM_WAITING = _CLAIM.format(due=_WAITING)
+_CLAIM_TURN = _CLAIM.format(due=_TAKING_TURNS)
 _CLAIM_EXPIRED = _CLAIM.format(due=_EXPIRED)
 
 
@@ -164,6 +182,21 @@ def _claimed(row: Record) -> Claimed:
     )
 
 
+async def claim_turn(
+    connection: Connection | Database, owner: str, *, lease_seconds: float, tags: Sequence[str]
+) -> Claimed | None:
+    """Take one run that waits for its turn or for a named lock, if it may start now.
+
+    Two workers may find two runs of one job free in the same moment; the unique index lets one
+    of them have it, and the other takes its turn later.
+    """
+    try:
+        rows = await connection.fetch(_CLAIM_TURN, owner, 1, lease_seconds, list(tags))
+    except UniqueViolationError:
+        return None
+    return _claimed(rows[0]) if rows else None
+
+
 @dataclass(frozen=True, slots=True)
 class Renewed:
     """A lease that holds on, and whether someone asked to abort the run meanwhile."""
@@ -200,12 +233,37 @@ async def abort_requests(connection: Connection | Database, owner: str) -> list[
 
 
 async def whole_outputs(connection: Connection | Database, run_id: UUID) -> dict[str, Any]:
-    """Outputs of the links that succeeded, whole, by step name (a run taken over needs them)."""
+    """Outputs of earlier links by step name: whole, as later links read them, and in brief.
+
+    A run that was taken over, handed back or resumed reads them here.
+    """
     rows = await connection.fetch(
-        """SELECT s.name, coalesce(o.output, s.output) AS output, s.status
+        """SELECT s.name, coalesce(o.output, s.output) AS output, o.output AS whole,
+             s.output AS brief, s.status
            FROM nomaflow.step_runs s
            LEFT JOIN nomaflow.step_outputs o USING (run_id, position)
-           WHERE s.run_id = $1 AND s.status IN ('succeeded', 'failed') ORDER BY s.position""",
+           WHERE s.run_id = $1 AND (s.status IN ('succeeded', 'failed')
+             OR s.status = 'skipped' AND s.output IS NOT NULL)  -- kept from an earlier run
+           ORDER BY s.position""",
         run_id,
     )
-    return {r["name"]: {"status": r["status"], "output": r["output"] or {}} for r in rows}
+    return {
+        r["name"]: {
+            "status": r["status"],
+            "output": r["output"] or {},
+            "whole": r["whole"],
+            "brief": r["brief"],
+        }
+        for r in rows
+    }
+
+
+async def is_expired(connection: Connection | Database, run_id: UUID) -> bool:
+    """Tell whether nobody holds this running run any more: its owner's lease has run out."""
+    return bool(
+        await connection.fetchval(
+            """SELECT true FROM nomaflow.runs
+               WHERE id = $1 AND status = 'running' AND lease_expires_at < clock_timestamp()""",
+            run_id,
+        )
+    )

@@ -83,12 +83,17 @@ async def find(
 
 
 async def find_by_id(
-    connection: Connection | Database, job_id: UUID, *, lock: bool = False
+    connection: Connection | Database,
+    job_id: UUID,
+    *,
+    lock: bool = False,
+    in_force: bool = True,
 ) -> JobRow | None:
-    """Answer the job with that id if it is in force."""
-    suffix = " FOR NO KEY UPDATE" if lock else ""
+    """Answer the job with that id, if it is in force (or at all, with `in_force` False)."""
+    suffix = f" AND {IN_FORCE}" if in_force else ""
+    suffix += " FOR NO KEY UPDATE" if lock else ""
     row = await connection.fetchrow(
-        f"SELECT {COLUMNS} FROM nomaflow.jobs WHERE id = $1 AND {IN_FORCE}{suffix}",
+        f"SELECT {COLUMNS} FROM nomaflow.jobs WHERE id = $1{suffix}",
         job_id,
     )
     return JobRow(**row) if row else None

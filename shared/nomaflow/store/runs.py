@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nomaflow.lifecycle import FINAL_RUN, FINAL_STEP, Held, RunStatus, StepState, StepStatus
+from nomaflow.overlap import InFlight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,11 +22,16 @@ _FINAL_STEP = [s.value for s in FINAL_STEP]
 
 @dataclass(frozen=True, slots=True)
 class NewStep:
-    """A link at birth; `reason` is set when it is skipped before it could begin."""
+    """A link at birth; `reason` is set when it is skipped before it could begin.
+
+    A link kept from an earlier run brings that run's output along, whole where it was big.
+    """
 
     name: str
     type: str
     reason: str | None = None
+    output: Any = None
+    whole_output: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +56,8 @@ class NewRun:
     dry_run: bool = False
     worker_tag: str = "default"
     priority: int = 0
+    serial: bool = False
+    lock: str | None = None
     idempotency_key: str | None = None
     replay_of: UUID | None = None
     parent_run_id: UUID | None = None
@@ -61,17 +69,22 @@ WITH run AS (
   INSERT INTO nomaflow.runs (
     kind, job_id, job_name, job_revision, status, reason, trigger, triggered_by, principal,
     schedule_id, schedule_name, scheduled_for, params, overrides, log_level, dry_run,
-    worker_tag, priority, idempotency_key, replay_of, parent_run_id, finished_at, seq)
+    worker_tag, priority, idempotency_key, replay_of, parent_run_id, serial, lock, finished_at, seq)
   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-    $20, $21, CASE WHEN $5 = 'skipped' THEN now() END, 1)
+    $20, $21, $22, $23, CASE WHEN $5 = 'skipped' THEN now() END, 1)
   RETURNING id
 ), steps AS (
-  INSERT INTO nomaflow.step_runs (run_id, position, name, type, status, reason, finished_at)
+  INSERT INTO nomaflow.step_runs
+    (run_id, position, name, type, status, reason, output, finished_at)
   SELECT run.id, s.ord - 1, s.name, s.type,
-    CASE WHEN s.reason IS NULL THEN 'pending' ELSE 'skipped' END, s.reason,
+    CASE WHEN s.reason IS NULL THEN 'pending' ELSE 'skipped' END, s.reason, s.output,
     CASE WHEN s.reason IS NOT NULL THEN now() END
-  FROM run, unnest($22::text[], $23::text[], $24::text[])
-    WITH ORDINALITY AS s (name, type, reason, ord)
+  FROM run, unnest($24::text[], $25::text[], $26::text[], $27::jsonb[])
+    WITH ORDINALITY AS s (name, type, reason, output, ord)
+), outputs AS (
+  INSERT INTO nomaflow.step_outputs (run_id, position, output)
+  SELECT run.id, s.ord - 1, s.output
+  FROM run, unnest($28::jsonb[]) WITH ORDINALITY AS s (output, ord) WHERE s.output IS NOT NULL
 ), event AS (
   INSERT INTO nomaflow.run_events (run_id, seq, kind, payload)
   SELECT run.id, 1, 'run', jsonb_build_object('status', $5::text, 'reason', $6::text) FROM run
@@ -104,9 +117,13 @@ async def insert(connection: Connection, run: NewRun) -> UUID:
         run.idempotency_key,
         run.replay_of,
         run.parent_run_id,
+        run.serial,
+        run.lock,
         [s.name for s in run.steps],
         [s.type for s in run.steps],
         [s.reason for s in run.steps],
+        [s.output for s in run.steps],
+        [s.whole_output for s in run.steps],
     )
     return new_id
 
@@ -176,11 +193,11 @@ WITH run AS (
   INSERT INTO nomaflow.step_outputs (run_id, position, output)
   SELECT run.id, c.position, c.whole_output
   FROM run, jsonb_to_recordset($14::jsonb) AS c (position int, whole_output jsonb)
-  WHERE c.whole_output IS NOT NULL AND NOT $4 = ANY ($8::text[])
+  WHERE c.whole_output IS NOT NULL AND $4 <> 'succeeded'
   ON CONFLICT (run_id, position) DO UPDATE SET output = excluded.output
 ), forgotten AS (
   DELETE FROM nomaflow.step_outputs o USING run
-  WHERE o.run_id = run.id AND $4 = ANY ($8::text[])
+  WHERE o.run_id = run.id AND $4 = 'succeeded'  -- any other end may be resumed later
 ), lines AS (
   INSERT INTO nomaflow.log_lines (run_id, seq, at, level, step, message)
   SELECT run.id, run.seq - $7 - $6 + l.ord, l.at, l.level, l.step, l.message
@@ -321,14 +338,15 @@ async def request_abort(
     )
 
 
-async def in_flight(connection: Connection | Database, job_id: UUID) -> UUID | None:
-    """Answer a queued or running run of that job, if there is one."""
-    run_id: UUID | None = await connection.fetchval(
-        """SELECT id FROM nomaflow.runs
-           WHERE job_id = $1 AND status IN ('queued', 'running') LIMIT 1""",
+async def in_flight(connection: Connection | Database, job_id: UUID) -> list[InFlight]:
+    """Answer the queued and running runs of that job, the oldest first."""
+    rows = await connection.fetch(
+        """SELECT id, status = 'running' AS running, started_at IS NOT NULL AS started
+           FROM nomaflow.runs WHERE job_id = $1 AND status IN ('queued', 'running')
+           ORDER BY queued_at, id""",
         job_id,
     )
-    return run_id
+    return [InFlight(r["id"], running=r["running"], started=r["started"]) for r in rows]
 
 
 async def waiting_long(database: Database, seconds: float) -> Sequence[UUID]:

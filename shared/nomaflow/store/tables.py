@@ -212,6 +212,9 @@ class Run(Table, table=True):
     dry_run: bool = Field(sa_column=_flag())
     worker_tag: str = Field(sa_column=_text(default="default"))
     priority: int = Field(sa_column=_int())
+    serial: bool = Field(sa_column=_flag())
+    """True: it waits at the claim for its turn among the runs of its job."""
+    lock: str | None = Field(sa_column=_text(null=True))
     idempotency_key: str | None = Field(sa_column=_text(null=True))
     replay_of: UUID | None = Field(sa_column=Column(pg.UUID, nullable=True))
     parent_run_id: UUID | None = Field(sa_column=Column(pg.UUID, nullable=True))

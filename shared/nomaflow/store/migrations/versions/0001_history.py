@@ -100,6 +100,8 @@ STATEMENTS = (
       dry_run boolean NOT NULL DEFAULT false,
       worker_tag text NOT NULL DEFAULT 'default',
       priority int NOT NULL DEFAULT 0,
+      serial boolean NOT NULL DEFAULT false,
+      lock text,
       idempotency_key text,
       replay_of uuid,
       parent_run_id uuid,
@@ -135,6 +137,11 @@ STATEMENTS = (
     "CREATE INDEX runs_running ON nomaflow.runs (id) WHERE status = 'running'",
     """CREATE INDEX runs_in_flight ON nomaflow.runs (job_id)
        WHERE status IN ('queued', 'running')""",
+    # Once started, a run keeps its turn and its lock until it is over, back-offs included.
+    """CREATE UNIQUE INDEX runs_one_turn ON nomaflow.runs (job_id)
+       WHERE serial AND started_at IS NOT NULL AND finished_at IS NULL""",
+    """CREATE UNIQUE INDEX runs_one_holder ON nomaflow.runs (lock)
+       WHERE lock IS NOT NULL AND started_at IS NOT NULL AND finished_at IS NULL""",
     "CREATE INDEX runs_newest ON nomaflow.runs (queued_at DESC, id DESC)",
     "CREATE INDEX runs_of_job ON nomaflow.runs (job_name, queued_at DESC, id DESC)",
     "CREATE INDEX runs_of_status ON nomaflow.runs (status, queued_at DESC, id DESC)",
