@@ -78,17 +78,16 @@ def test_answers(text, answer):
     assert type(got) is type(answer)
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        "abs(x)", "add(x, `1`)", "avg(x)", "ceil(x)", "date(x)", "div(`1`, x)", "floor(x)", "int(x)",
-        "join(',', x)", "json(x)", "keys(x)", "lower(x)", "map(&@, x)", "max(x)", "max_by(x, &@)",
-        "min(x)", "mul(x, x)", "reverse(x)", "round(x)", "sort(x)", "sort_by(x, &@)", "string(x)",
-        "sub(x, x)", "sum(x)", "trim(x)", "upper(x)", "values(x)",
-    ],
-)  # fmt: skip
+NULL_IN = (
+    "abs(x); add(x, `1`); avg(x); ceil(x); date(x); div(`1`, x); floor(x); int(x); join(',', x);"
+    "json(x); keys(x); lower(x); map(&@, x); max(x); max_by(x, &@); min(x); mul(x, x); reverse(x);"
+    "round(x); sort(x); sort_by(x, &@); string(x); sub(x, x); sum(x); trim(x); upper(x); values(x)"
+)
+
+
+@pytest.mark.parametrize("call", NULL_IN.split(";"))
 def test_null_in_gives_null_out(call):
-    assert evaluate(call, {}) is None
+    assert evaluate(call.strip(), {}) is None
 
 
 @pytest.mark.parametrize(
@@ -147,7 +146,7 @@ def test_truth(text, truth):
         ("now('x')", "now() takes 0 arguments, not 1"),
         ("concat()", "concat() takes 1 or more arguments, not 0"),
         ("round(a, b, c)", "round() takes 1 to 2 arguments, not 3"),
-        ("\"lower\"(a)", "is not expected here"),
+        ('"lower"(a)', "is not expected here"),
         ("(" * 200 + "a" + ")" * 200, "nested deeper than 100"),
         ("!" * 3_000 + "a", "nested too deep"),
         (" || ".join(["a"] * 700), "nested deeper than 100"),
@@ -226,5 +225,5 @@ def test_any_text_is_an_expression_or_refused(text):
     try:
         compiled = expression.compile(text)
         compiled.evaluate(DATA, now=NOW)
-    except ExpressionError as refused:
-        assert refused.message
+    except ExpressionError:
+        return

@@ -261,5 +261,5 @@ def test_a_value_put_in_whole_comes_out_whole(value):
 def test_any_text_is_filled_or_refused(text):
     try:
         template.check(text)
-    except TemplateError as refused:
-        assert refused.message
+    except TemplateError:
+        return
