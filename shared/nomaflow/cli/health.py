@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from nomaflow.cli.ports import served_url
 from nomaflow.errors import Code, NomaflowError
 
 Kind = Literal["api", "scheduler", "worker"]
@@ -23,23 +24,23 @@ def healthcheck(
     home: Annotated[Path | None, typer.Option(help="Home of a running `nomaflow up`.")] = None,
 ) -> None:
     """Exit with 0 when this machine's program is alive, else with 2 and a sentence."""
+    from nomaflow.cli.home import State
     from nomaflow.cli.programs import join
     from nomaflow.settings import Settings
 
     join(home)
     settings = Settings.read()
     if program == "api":
-        _ask_api(settings.host, settings.port)
+        url = State.read(home).url if home else served_url(settings.host, settings.port)
+        _ask_api(f"{url}/health")
     else:
         asyncio.run(_look_for_beat(settings.database, program))
     print(f"The {program} is alive.")
 
 
-def _ask_api(host: str, port: int) -> None:
+def _ask_api(url: str) -> None:
     import httpx
 
-    reach = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
-    url = f"http://{reach}:{port}/health"
     try:
         httpx.get(url, timeout=3.0, trust_env=False).raise_for_status()
     except httpx.HTTPError as error:

@@ -50,3 +50,9 @@ def is_free(host: str, port: int) -> bool:
             Code.INVALID, f"This machine cannot listen on {host}: {error.strerror}."
         ) from None
     return True
+
+
+def served_url(host: str, port: int) -> str:
+    """Give the URL by which this machine reaches what listens on that address."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)  # noqa: S104
+    return f"http://{reached}:{port}"

@@ -39,8 +39,7 @@ class Place:
 
     @property
     def url(self) -> str:
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104
-        return f"http://{host}:{self.port}"
+        return ports.served_url(self.host, self.port)
 
 
 async def run(
