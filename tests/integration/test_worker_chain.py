@@ -1,6 +1,7 @@
-"""What a run does: order, retries, timeouts, conditions, overrides, abort; real worker, real servers."""
+"""What a run does: order, retries, limits, conditions, overrides, abort; all parts real."""
 
 import asyncio
+import itertools
 
 import pytest
 from workshop import working, workshop
@@ -75,8 +76,7 @@ async def test_retries_are_per_step_with_exponential_gaps(shop, worker):
     )
     assert [(t["position"], t["number"]) for t in tries] == [(0, 1), (1, 1), (1, 2), (1, 3), (1, 4)]
     waits = [
-        (b["started_at"] - a["finished_at"]).total_seconds()
-        for a, b in zip(tries[1:], tries[2:], strict=False)
+        (b["started_at"] - a["finished_at"]).total_seconds() for a, b in itertools.pairwise(tries)
     ]
     for wait, base in zip(waits, (0.2, 0.4, 0.8), strict=True):
         assert base <= wait < base + 0.5

@@ -1,6 +1,7 @@
 """Runs that wait for each other: queue, replace, named locks, tags and priority."""
 
 import asyncio
+import itertools
 
 import pytest
 from workshop import working, workshop
@@ -36,7 +37,7 @@ async def spans(shop, *ids):
 
 
 def apart(found) -> bool:
-    return all(a[1] <= b[0] for a, b in zip(found, found[1:], strict=False))
+    return all(a[1] <= b[0] for a, b in itertools.pairwise(found))
 
 
 async def test_queued_runs_of_one_job_follow_each_other_over_two_workers(shop):
