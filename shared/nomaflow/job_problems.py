@@ -52,7 +52,20 @@ _KINDS = {
 }
 
 
-def sentence(  # noqa: C901, PLR0911  a case for each kind of error
+_BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("more than", "gt"),
+    "less_than_equal": ("at most", "le"),
+}
+_SIZES = {
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must not be empty",
+    "too_long": "must have at most {max_length} entries",
+    "too_short": "must have at least {min_length} entry",
+}
+
+
+def sentence(  # noqa: PLR0911  a case for each kind of error
     error: Mapping[str, Any], known: Iterable[str] = ()
 ) -> str:
     """Say one of pydantic's errors in our words; `known` are the fields of that table."""
@@ -67,24 +80,26 @@ def sentence(  # noqa: C901, PLR0911  a case for each kind of error
         case "literal_error":
             choices = context["expected"].replace("'", "")
             return f"`{name}` must be one of {choices}, not {written(error['input'])}"
-        case "greater_than_equal":
-            return f"`{name}` must be at least {context['ge']}, not {written(error['input'])}"
-        case "less_than_equal":
-            return f"`{name}` must be at most {context['le']}, not {written(error['input'])}"
-        case "string_too_long":
-            return f"`{name}` must have at most {context['max_length']} characters"
-        case "string_too_short":
-            return f"`{name}` must not be empty"
-        case "too_long":
-            return f"`{name}` must have at most {context['max_length']} entries"
-        case "too_short":
-            return f"`{name}` must have at least {context['min_length']} entry"
-        case "value_error":
-            return str(context["error"])
+        case kind if kind in _BOUNDS:
+            words, key = _BOUNDS[kind]
+            return f"`{name}` must be {words} {context[key]}, not {written(error['input'])}"
+        case kind if kind in _SIZES:
+            return f"`{name}` {_SIZES[kind].format(**context)}"
         case kind if kind in _KINDS:
             return f"`{name}` must be {_KINDS[kind]}, not {written(error['input'])}"
+        case "union_tag_invalid":
+            choices = context["expected_tags"].replace("'", "")
+            return f"{_tag(context)} must be one of {choices}, not {written(context['tag'])}"
+        case "union_tag_not_found":
+            return f"{_tag(context)} is missing"
+        case "value_error":
+            return str(context["error"])
         case _:
             return f"`{name}`: {error['msg'][:1].lower()}{error['msg'][1:]}"
+
+
+def _tag(context: Mapping[str, Any]) -> str:
+    return "`" + str(context["discriminator"]).strip("'") + "`"
 
 
 def written(value: Any) -> str:

@@ -500,7 +500,7 @@ WRONG = [
     ({"params": [{"name": "a", "type": "int", "default": "x"}]}, ("params", "0", "default"), "a"),
     ({"params": ["a"]}, ("params", "0"), "needs a `name`"),
     # presets
-    ({"presets": [{"name": "p", "steps": {"cal": True}}]}, ("presets", "0", "steps", "cal"), "`call"),
+    ({"presets": [{"name": "p", "steps": {"cal": True}}]}, ("presets", "0", "steps", "cal"), "call"),
     (
         {"presets": [{"name": "p", "op_kwargs": {"x": {}}}]},
         ("presets", "0", "op_kwargs", "x"),

@@ -84,6 +84,8 @@ def _of_connector(name: str, table: Any) -> Iterator[tuple[Path, str]]:
     except ValidationError as error:
         for one in error.errors(include_url=False):
             path = real_path(table, tuple(str(part) for part in one["loc"]))
+            if one["type"].startswith("union_tag_"):
+                path = (*path, one["ctx"]["discriminator"].strip("'"))
             yield path, whose + sentence({**one, "loc": path or one["loc"]}, _fields(table))
     for key, value in table.items():
         if key == "queries":
