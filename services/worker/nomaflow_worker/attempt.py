@@ -7,6 +7,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from nomaflow.errors import StepError
 from nomaflow.store import logs
 from nomaflow_worker import preview
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
     from nomaflow_worker.rendering import Prepared
     from nomaflow_worker.tools import Tools
 
-STOP_GRACE_SECONDS = 3.0
-"""A cancelled step that has not ended by then is left behind."""
+log = structlog.get_logger(__name__)
+
+STOP_GRACE_SECONDS = 1.5
+"""A step that has not ended so long after it was told to is left behind: its run goes on."""
 INPUT_SHOWN_AFTER_SECONDS = 1.0
 
 
@@ -51,6 +55,8 @@ class Attempt:
         self._tools, self._claimed, self._journal = tools, claimed, journal
         self._outputs = outputs
         self._task: asyncio.Task[Outcome] | None = None
+        self._overdue: asyncio.Event = asyncio.Event()
+        self._left_behind: set[asyncio.Task[Outcome]] = set()
         self._context: Context | None = None
         self._noting: asyncio.Task[None] | None = None
 
@@ -60,15 +66,36 @@ class Attempt:
             self._context.cancel()
         if self._task is not None:
             self._task.cancel()
+            asyncio.get_running_loop().call_later(STOP_GRACE_SECONDS, self._overdue.set)
 
     async def run(self, step: StepSpec, state: StepState, prepared: Prepared) -> Outcome:
-        """Run the step once; never raises for what the step does."""
-        self._task = asyncio.create_task(self._run(step, state, prepared), name=step.name)
+        """Run the step once; never raises for what the step does, and never waits in vain."""
+        self._overdue = asyncio.Event()
+        task = self._task = asyncio.create_task(self._run(step, state, prepared), name=step.name)
+        overdue = asyncio.create_task(self._overdue.wait())
         try:
-            await asyncio.wait({self._task})
+            await asyncio.wait(
+                {task, overdue},
+                timeout=step.timeout_seconds + STOP_GRACE_SECONDS,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         finally:
-            task, self._task = self._task, None
-        return Outcome(shown=prepared.shown) if task.cancelled() else task.result()
+            self._task = None
+            overdue.cancel()
+        if task.done():
+            return Outcome(shown=prepared.shown) if task.cancelled() else task.result()
+        return self._leave_behind(task, step, prepared)
+
+    def _leave_behind(
+        self, task: asyncio.Task[Outcome], step: StepSpec, prepared: Prepared
+    ) -> Outcome:
+        """Go on without a step that ignores its cancellation; a type's fault, said as such."""
+        log.error("a step ignores its cancellation", step=step.name, type=step.type)
+        self._left_behind.add(task)
+        task.add_done_callback(self._left_behind.discard)
+        task.cancel()
+        late = StepError(f"timeout after {step.timeout_seconds:g} s", category="timeout")
+        return Outcome(error=late, shown=prepared.shown)
 
     async def _run(self, step: StepSpec, state: StepState, prepared: Prepared) -> Outcome:
         shown = prepared.shown
