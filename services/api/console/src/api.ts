@@ -1,7 +1,13 @@
 /** How this page talks to the API: queries by HTTP, subscriptions by graphql-transport-ws. */
 
 import type { Fetcher, FetcherParams } from "@graphiql/toolkit";
-import { type ExecutionResult, getOperationAST, parse } from "graphql";
+import {
+  type ExecutionResult,
+  Kind,
+  type OperationDefinitionNode,
+  OperationTypeNode,
+  parse,
+} from "graphql";
 import { type Client, createClient } from "graphql-ws";
 
 const SHOWN_RESULTS = 200;
@@ -62,7 +68,8 @@ export function connect(token: string): Client {
 }
 
 export function fetcher(token: string, client: Client, onRefused: () => void): Fetcher {
-  return (request) => {
+  return (asked) => {
+    const request = settled(asked);
     if (isSubscription(request)) return watch(client, request) as ReturnType<Fetcher>;
     return ask(token, request).catch((error: unknown) => {
       if (error instanceof Refused) onRefused();
@@ -71,12 +78,25 @@ export function fetcher(token: string, client: Client, onRefused: () => void): F
   };
 }
 
-function isSubscription({ query, operationName }: FetcherParams): boolean {
+/** GraphiQL learns an operation's name a moment after a tab is opened; its text knows it at once. */
+function settled(request: FetcherParams): FetcherParams {
+  const [only, ...more] = operations(request.query);
+  if (only === undefined || more.length > 0) return request;
+  return { ...request, operationName: only.name?.value ?? null };
+}
+
+function operations(query: string): OperationDefinitionNode[] {
   try {
-    return getOperationAST(parse(query), operationName)?.operation === "subscription";
+    return parse(query).definitions.filter((node) => node.kind === Kind.OPERATION_DEFINITION);
   } catch {
-    return false; // let the API say what is wrong with it
+    return []; // let the API say what is wrong with it
   }
+}
+
+function isSubscription({ query, operationName }: FetcherParams): boolean {
+  const all = operations(query);
+  const chosen = all.find((each) => each.name?.value === operationName) ?? all[0];
+  return chosen?.operation === OperationTypeNode.SUBSCRIPTION;
 }
 
 /** What the response pane shows of a subscription: GraphiQL alone would keep only the last result. */
