@@ -1,6 +1,7 @@
 """The three real programs on a folder of their own, and a client that knows only what is public."""
 
 import asyncio
+import base64
 import importlib.util
 import itertools
 import json
@@ -141,7 +142,7 @@ class Installation:
         """Start a run that must be accepted; gives its id."""
         payload = (await self.ask(TRIGGER, input={"job": job, **wishes}))["runTrigger"]
         assert payload["errors"] == []
-        return payload["run"]["id"]
+        return uuid_of(payload["run"]["id"])
 
     async def refused(self, job: str, **wishes: Any) -> list[dict[str, Any]]:
         """Ask for a run that must be refused; gives the caller's mistakes."""
@@ -216,6 +217,11 @@ class Installation:
             yield connection
         finally:
             await connection.close()
+
+
+def uuid_of(global_id: str) -> str:
+    """The UUID in a run's global id, as the command line and the database show it."""
+    return base64.urlsafe_b64decode(global_id + "==").decode().removeprefix("Run:")
 
 
 def message(kind: str, **rest: Any) -> str:

@@ -119,8 +119,9 @@ class Feeds:
 
     async def look(self) -> None:
         """Compare every run in view with its history."""
-        heads = await store.heads(self._db, list(self._rings))
-        for run_id, ring in list(self._rings.items()):
+        asked = list(self._rings.items())  # one that comes into view meanwhile was not asked about
+        heads = await store.heads(self._db, [run_id for run_id, _ in asked])
+        for run_id, ring in asked:
             seq, over = heads.get(run_id, (ring.head, True))
             if run_id not in heads:  # its history was deleted meanwhile
                 ring.over = True

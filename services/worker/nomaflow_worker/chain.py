@@ -162,7 +162,7 @@ class Chain:
         self._shown = self._brief(outcome.shown)
         if self.stopping is not None and outcome.result is None:
             return
-        self.journal.forget_progress()
+        await self.journal.tell_progress()
         move = (
             self._failed(spec, step, outcome)
             if outcome.result is None

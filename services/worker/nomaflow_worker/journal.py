@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -136,9 +137,12 @@ class Journal:
         self._progress_due = now + PROGRESS_SECONDS
         self._told(await logs.progress(self._db, self._run_id, self._fence, position, state))
 
-    def forget_progress(self) -> None:
-        """Drop progress that was not told: the step it is about has ended."""
-        self._progress = None
+    async def tell_progress(self) -> None:
+        """Tell the last word on a step that has ended, however lately another was told."""
+        self._progress_due = 0.0
+        async with self.lock:
+            with contextlib.suppress(OSError, TimeoutError, *self._db.Error):
+                await self._flush_progress()
 
     def _told(self, seq: int | None) -> None:
         if seq is None:
