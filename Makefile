@@ -7,7 +7,6 @@ UV      := UV_SYSTEM_CERTS=$(if $(wildcard /etc/ssl/certs/ca-certificates.crt),1
 SYNC    := $(UV) sync --quiet --frozen --inexact --python $(BIN)/python --extra api --extra embedded --extra uvloop
 CONSOLE := services/api/console
 STATIC  := services/api/nomaflow_api/static
-PAGES   := $(wildcard $(CONSOLE)/*.json $(CONSOLE)/*.ts $(CONSOLE)/*.html) $(shell find $(CONSOLE)/src -type f 2>/dev/null)
 PROJECT ?= .
 
 .DEFAULT_GOAL := help
@@ -28,16 +27,8 @@ install: .venv/.done console ## Make .venv with everything in it; leaves .venv/b
 	@touch $@
 
 # The pages are built on the way, never committed. Without Node's registry all else still works.
-console: $(if $(wildcard $(CONSOLE)/package.json),$(STATIC)/.done) ## Build the console and GraphiQL
-
-$(STATIC)/.done: .venv/.done $(PAGES)
-	@node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit((a === 20 && b >= 19) || (a === 22 && b >= 12) || a > 22 ? 0 : 1)' 2>/dev/null && command -v npm >/dev/null \
-	  || $(SYNC) --group console \
-	  || echo "console: neither Node 20.19 nor its wheel is to be had"
-	@echo "Building the console's pages ..."; export PATH="$$PATH:$(CURDIR)/$(BIN)"; \
-	if (cd $(CONSOLE) && npm ci --no-audit --no-fund --no-update-notifier --fetch-retries=1 --fetch-timeout=20000 --loglevel=error && npm run --silent build -- --logLevel warn); \
-	then touch $@; \
-	else echo "console: not built (is the npm registry reachable?); the API serves without its pages"; fi
+console: .venv/.done ## Build the console and GraphiQL
+	@$(BIN)/python $(CONSOLE)/build.py
 
 demo: install ## Run the nightly sync for real and stay up; ONCE=1 ends after the green run
 	$(BIN)/python examples/demo.py $(if $(ONCE),--once)

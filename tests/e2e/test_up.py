@@ -16,6 +16,8 @@ import httpx
 import psutil
 import pytest
 
+import nomaflow
+from nomaflow import server_account
 from nomaflow.cli import home as homes
 from nomaflow.errors import NomaflowError
 
@@ -47,7 +49,7 @@ def until(claim, seconds=30.0):
 class Up:
     """One `nomaflow up`, what it said, and the processes below it."""
 
-    def __init__(self, folder, *options, **environment):
+    def __init__(self, folder, *options, rights=None, **environment):
         self.home = folder / "home"
         self.log = folder / "up.log"
         project = folder / "project"
@@ -61,6 +63,7 @@ class Up:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=plain | environment,
+                **(rights or {}),
             )
 
     @property
@@ -138,8 +141,8 @@ def a_free_port():
 
 
 @contextlib.contextmanager
-def running(folder, *options, **environment):
-    up = Up(folder, *options, **environment)
+def running(folder, *options, rights=None, **environment):
+    up = Up(folder, *options, rights=rights, **environment)
     try:
         yield up.wait_until_ready()
     finally:
@@ -294,6 +297,20 @@ async def test_given_servers_replace_the_embedded_ones(folder, free_port, databa
             assert up.stop() == 0
 
     await asyncio.to_thread(serve)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="all these tests ran as an ordinary user")
+def test_root_is_not_needed(folder, free_port):
+    account = server_account.choose()
+    for needed in (NOMAFLOW, Path(sys.executable).resolve(), Path(nomaflow.__file__)):
+        if not account.can_enter(needed.parent):
+            pytest.skip(f"{account.name!r} may not enter {needed.parent}")
+    shutil.chown(folder, account.name)
+    rights = {"user": account.uid, "group": account.gid, "extra_groups": [], "cwd": "/"}
+    with running(folder, "--port", free_port, rights=rights) as up:
+        assert {process.uids().real for process in up.family()} == {account.uid}
+        up.run_hello()
+        assert up.stop() == 0
 
 
 def test_a_worker_without_a_running_up_is_told_so(folder):

@@ -26,6 +26,14 @@ STATIC = CONSOLE.parent / "nomaflow_api" / "static"
 BUILT = CONSOLE / "node_modules" / ".built"  # beside the target: swapping is two renames
 STAMP = "built-from.sha256"
 SOURCES = ("*.html", "*.json", "*.ts", ".npmrc", "src/**/*", "build.py")
+QUIETLY = (
+    "--loglevel=error",
+    "--no-update-notifier",
+    "--fetch-retries=1",
+    "--fetch-timeout=20000",
+)
+# A company network signs with a certificate of its own, which the system knows and Node does not.
+SYSTEM_CERTS = Path("/etc/ssl/certs/ca-certificates.crt")
 UNREACHABLE = re.compile(
     r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET_TIMEOUT"
     r"|network request|E50\d|ENOTCACHED"
@@ -45,12 +53,13 @@ class Node:
     version: tuple[int, int]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run npm; what it starts finds this Node first."""
+        """Run npm; what it starts finds this Node first and trusts what the system trusts."""
         path = f"{self.program.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        trust = {"NODE_EXTRA_CA_CERTS": str(SYSTEM_CERTS)} if SYSTEM_CERTS.exists() else {}
         return subprocess.run(
             [*self.npm, *arguments],
             cwd=CONSOLE,
-            env=os.environ | {"PATH": path},
+            env=trust | os.environ | {"PATH": path},
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -78,7 +87,8 @@ def build(*, force: bool = False) -> str:
     if not force and wanted == _stamped():
         return "the pages are up to date"
     node = on_path() or from_wheel()
-    _npm(node, "ci", "--ignore-scripts", "--prefer-offline", "--loglevel=error")
+    print("console: building the pages ...", flush=True)
+    _npm(node, "ci", *QUIETLY, "--ignore-scripts", "--prefer-offline")
     _npm(node, "run", "--silent", "build", "--", "--outDir", str(BUILT), "--logLevel", "warn")
     (BUILT / STAMP).write_text(f"{wanted}\n")
     _swap()
@@ -140,7 +150,11 @@ def _install_wheel() -> None:
         [uv, "sync", "--quiet", "--frozen", "--inexact", "--only-group", "console",
          "--python", sys.executable],
         cwd=REPOSITORY,
-        env=os.environ | {"UV_PROJECT_ENVIRONMENT": sys.prefix, "UV_PYTHON_DOWNLOADS": "never"},
+        env=os.environ | {
+            "UV_PROJECT_ENVIRONMENT": sys.prefix,
+            "UV_PYTHON_DOWNLOADS": "never",
+            "UV_SYSTEM_CERTS": str(int(SYSTEM_CERTS.exists())),
+        },
         check=False,
         capture_output=True,
     )  # fmt: skip
