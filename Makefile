@@ -59,7 +59,7 @@ format: .venv/.done ## Put the code into the one form
 	$(BIN)/ruff format .
 
 schema: .venv/.done ## Print the API's schema into schema.graphql
-	$(BIN)/strawberry export-schema nomaflow_api.schema:schema --output schema.graphql
+	$(BIN)/python -m nomaflow_api.schema > schema.graphql
 
 bench: install ## Measure; each script prints ratios taken side by side
 	@for script in bench/[a-z]*.py; do test -e "$$script" || continue; echo "== $$script"; $(BIN)/python "$$script" || exit 1; done

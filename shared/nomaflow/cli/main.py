@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
 import sys
 from typing import Annotated
 
@@ -51,8 +50,6 @@ def gather() -> typer.Typer:
     """Add every room's commands; used by `main` and by tests that look at the whole command."""
     if not app.registered_commands:
         for room in ROOMS:
-            if importlib.util.find_spec(f"nomaflow.cli.{room}") is None:
-                continue  # not built yet
             importlib.import_module(f"nomaflow.cli.{room}").register(app)
     return app
 
