@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 LARGEST = 1024 * 1024
+THROWN_AWAY = 8 * LARGEST
 DEEPEST = 100
 
 
@@ -30,22 +31,20 @@ async def read(request: Request) -> bytes:
     """Read the body up to 1 MiB; Refused 413 beyond, 415 for what is compressed."""
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Refused(415, "Send the body as it is: compressed bodies are not read.")
-    length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length[:12]) > LARGEST:
-        raise _too_large()
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
-        if size > LARGEST:
-            raise _too_large()
-        parts.append(part)
+        if size <= LARGEST:
+            parts.append(part)
+        elif size > THROWN_AWAY:
+            break
+        else:  # a client that is still sending would not hear the refusal
+            parts.clear()
+    if size > LARGEST:
+        message = f"The body is larger than {LARGEST} bytes."
+        raise Refused(413, message, {"Connection": "close"})
     return b"".join(parts)
-
-
-def _too_large() -> Refused:
-    # What is left of the body is not read, so the connection cannot be used again.
-    return Refused(413, f"The body is larger than {LARGEST} bytes.", {"Connection": "close"})
 
 
 def needs_json(request: Request) -> None:

@@ -46,7 +46,7 @@ LENGTHS: Mapping[str, int] = {
     "Connector.queries": 5,
     "Query.connectors": 20,
     "RunsChange.snapshot": 50,
-    "LogsWritten.lines": 50,
+    "LogsWritten.lines": 5,
 }
 """How long the lists usually are that no argument bounds."""
 

@@ -8,7 +8,13 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from graphql import GraphQLError, StringValueNode, parse, specified_rules
+from graphql import (
+    GraphQLError,
+    OperationDefinitionNode,
+    StringValueNode,
+    parse,
+    specified_rules,
+)
 from graphql.language import visit
 from graphql.language.visitor import SKIP, Visitor
 from strawberry.extensions import SchemaExtension
@@ -118,7 +124,9 @@ class Reading(SchemaExtension):
         context = self.execution_context
         errors = list(self._errors)
         document = context.graphql_document
-        if not errors and document is not None:
+        if not errors and document is not None and not _is_clear(document, context):
+            errors = [bad_input("There are several operations; say which in `operationName`.")]
+        elif not errors and document is not None:
             too_much = cost.refuse(
                 context.schema._schema,  # noqa: SLF001
                 document,
@@ -135,6 +143,12 @@ class Reading(SchemaExtension):
         mutates = self.execution_context.operation_type is OperationType.MUTATION
         async with asyncio.timeout(MUTATION_SECONDS if mutates else QUERY_SECONDS):
             yield
+
+
+def _is_clear(document: DocumentNode, context: ExecutionContext) -> bool:
+    operations = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
+    # `operation_name` itself falls back to the first one's.
+    return len(operations) == 1 or context._provided_operation_name is not None  # noqa: SLF001
 
 
 def _documents(context: ExecutionContext) -> Documents:

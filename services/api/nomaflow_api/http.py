@@ -16,7 +16,7 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from nomaflow.errors import NomaflowError
-from nomaflow_api import body, negotiation
+from nomaflow_api import body, failures, negotiation
 from nomaflow_api.body import Refused
 from nomaflow_api.context import Context
 from nomaflow_api.documents import is_storable
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from nomaflow_api.schema import Schema
 
 UNAUTHENTICATED = "Send `Authorization: Bearer <token>` with a token that this API knows."
+STATUS = {ApiCode.INTERNAL: 500, ApiCode.UNAVAILABLE: 503, ApiCode.TIMEOUT: 504}
+"""Of answers in the strict form when it was not the caller's mistake."""
 CODES = {401: ApiCode.UNAUTHENTICATED, 503: ApiCode.UNAVAILABLE}
 READS = {OperationType.QUERY}
 ALL = {OperationType.QUERY, OperationType.MUTATION}
@@ -167,13 +169,13 @@ def _not_this_way(kind: OperationType) -> Refused:
 
 
 def _shape(result: ExecutionResult) -> dict[str, Any]:
-    errors = result.errors
-    if not errors:
+    if not result.errors:
         return {"data": result.data}
-    shown = [error.formatted for error in errors]
+    # A fault outside of every field gets here without having been looked at.
+    errors = [error.formatted for error in failures.shown(result.errors)]
     if _never_ran(result):
-        return {"errors": shown}
-    return {"errors": shown, "data": result.data}
+        return {"errors": errors}
+    return {"errors": errors, "data": result.data}
 
 
 def _never_ran(result: ExecutionResult) -> bool:
@@ -184,9 +186,11 @@ def _never_ran(result: ExecutionResult) -> bool:
 
 
 def _response(result: ExecutionResult, media: Media) -> Response:
-    failed = bool(result.errors) and _never_ran(result)
-    status = 400 if failed and media is Media.GRAPHQL else 200
-    return _json(_shape(result), status, media)
+    shape = _shape(result)
+    status = 200
+    if "data" not in shape and media is Media.GRAPHQL:
+        status = STATUS.get(shape["errors"][0]["extensions"]["code"], 400)
+    return _json(shape, status, media)
 
 
 def _refusal(refused: Refused, media: Media) -> Response:

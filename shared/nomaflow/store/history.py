@@ -149,7 +149,7 @@ async def count(db: Connection | Database, wanted: RunFilter, order: Order) -> i
         where.add("r.finished_at IS NOT NULL")
     found: int = await db.fetchval(
         f"""SELECT count(*) FROM (SELECT FROM nomaflow.runs r WHERE {where.sql}
-            LIMIT {COUNTED + 1}) some""",
+            LIMIT {COUNTED + 1}) counted""",
         *where.values,
     )
     return found if found <= COUNTED else None

@@ -80,6 +80,7 @@ class Api:
     url: str
     backing: Backing
     http: httpx.AsyncClient
+    routes: list
 
     async def post(self, query, /, variables=None, **headers):
         body = {"query": query, "variables": variables or {}}
@@ -121,7 +122,8 @@ def project(tmp_path: Path) -> Path:
 async def serve(options: Options) -> AsyncIterator[Api]:
     backing = Backing(options)
     listener = listen("127.0.0.1", 0)
-    server = Server(config(app.make(backing)))
+    application = app.make(backing)
+    server = Server(config(application))
     running = asyncio.create_task(server.serve(sockets=[listener]))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
@@ -129,7 +131,7 @@ async def serve(options: Options) -> AsyncIterator[Api]:
             await backing.opened.wait()
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with httpx.AsyncClient(base_url=url, headers=headers, timeout=10) as client:
-            yield Api(url, backing, client)
+            yield Api(url, backing, client, application.routes)
     finally:
         server.should_exit = True
         await running
