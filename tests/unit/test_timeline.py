@@ -160,6 +160,15 @@ def test_a_failure_shows_its_attempt_its_error_and_what_was_passed_over(timeline
     )
 
 
+def test_an_abort_is_said_once(timeline):
+    timeline.hear(step_changed(0, "copy-orders", "RUNNING"))
+    timeline.hear(step_changed(3, "copy-orders", "ABORTED", reason="aborted by cli:bob"))
+    timeline.hear(run_changed(3, "ABORTED", "aborted by cli:bob"))
+    picture = seen(timeline, 3, height=None)
+    assert picture.count("aborted by cli:bob") == 1
+    assert "aborted: " not in picture
+
+
 def test_a_retry_starts_its_clock_and_its_progress_anew(timeline):
     timeline.hear(step_changed(0, "copy-orders", "RUNNING"))
     timeline.hear(progressed(5, "copy-orders", 9, 10))

@@ -50,7 +50,7 @@ def verdict(timeline: Timeline) -> Text:
     if step is not None and step.error:
         return text.append(f"\n{step.name}: {step.error}")
     if timeline.status != "SUCCEEDED" and (why := timeline.error or timeline.reason):
-        text.append(f": {why}")
+        text.append(f" · {why}")
     return text
 
 
@@ -108,8 +108,9 @@ def _detail(step: Step) -> RenderableType:
     first_line = step.account().partition("\n")[0]
     if step.status in {"PENDING", "RUNNING", "SUCCEEDED"}:
         return Text(attempt + first_line)
-    said = f"{step.status.lower()}: {first_line}" if first_line else step.status.lower()
-    return Text(attempt + said, style=words.STYLES[step.status])
+    word = step.status.lower()
+    said = first_line if first_line.startswith(word) else f"{word}: {first_line}"
+    return Text(attempt + (said if first_line else word), style=words.STYLES[step.status])
 
 
 def _mark(status: str, now: datetime) -> str:
