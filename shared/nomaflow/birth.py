@@ -65,8 +65,9 @@ def wishes(spec: JobSpec, request: Request) -> Wishes:
 
     Raises SpecErrors for values that do not fit (T07), NOT_FOUND for an unknown preset.
     """
+    preset = spec.preset(request.preset) if request.preset else None
     problems = parameters.validate_overrides(
-        spec, request.params, request.step_kwargs, request.step_enabled
+        spec, request.params, request.step_kwargs, request.step_enabled, preset
     )
     if problems:
         raise SpecErrors(problems)
@@ -75,7 +76,6 @@ def wishes(spec: JobSpec, request: Request) -> Wishes:
     )
     if request.preset is None:
         return asked
-    preset = spec.preset(request.preset)
     if preset is None:
         known = ", ".join(f"`{p.name}`" for p in spec.presets) or "none"
         raise NomaflowError(

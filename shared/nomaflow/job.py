@@ -214,6 +214,16 @@ class JobSpec(_Part):
             raise SpecErrors(_distinct(problems), where)
         return spec
 
+    @classmethod
+    def restore(cls, definition: Mapping[str, Any]) -> JobSpec:
+        """Return the job of a canonical form that was checked when it was declared.
+
+        Only its shape is looked at: a revision that history keeps stays readable when a zone is
+        renamed, a package with a step type is gone, or a later version asks for more.
+        """
+        plain = Reading().job(definition, timezone="UTC", defaults={})
+        return cls.model_validate_json(json.dumps(plain), strict=True)
+
     def canonical(self) -> dict[str, Any]:
         """Return the job as plain JSON in canonical words; it parses back to an equal job.
 

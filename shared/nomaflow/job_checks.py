@@ -13,7 +13,7 @@ from typing import Any
 
 from nomaflow import expression, job_words, param_schema, schedule, step_defaults, template
 from nomaflow.errors import NomaflowError
-from nomaflow.job_problems import Path, Problem, did_you_mean, real_path
+from nomaflow.job_problems import Path, Problem, SpecErrors, did_you_mean, real_path
 from nomaflow.steps import registry
 
 _JOB_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -124,7 +124,27 @@ def _params(job: Mapping[str, Any]) -> Iterator[Problem]:
     params = job.get("params", {})
     yield from _tokens(params, ("params",), "")
     if isinstance(params, dict) and not param_schema.of_schema(job.get("param_schema")):
-        yield from param_schema.of_values(params, job.get("param_schema"), required=False)
+        yield from param_schema.of_values(params, job.get("param_schema"))
+        yield from _own_params(job, params)
+
+
+def _own_params(job: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[Problem]:
+    """Hold the parameters of clocks and presets against the same schema as a fire's."""
+    schema = job.get("param_schema")
+    for key, one in (("schedules", "schedule"), ("presets", "preset")):
+        for at, part in _tables(job, key):
+            given = part.get("params", {})
+            whose, path = f"{one} `{part.get('name', at + 1)}`: ", (key, str(at))
+            if not isinstance(given, dict):
+                continue
+            try:
+                param_schema.coerce(given, schema or param_schema.inferred(params))
+            except SpecErrors as errors:
+                for wrong in errors.problems:
+                    yield Problem((*path, *wrong.path), whose + wrong.message)
+            if key == "schedules":
+                for wrong in param_schema.missing({**params, **given}, schema):
+                    yield Problem(path, f"{whose}it gives no value, and {wrong.message}")
 
 
 def _presets(job: Mapping[str, Any]) -> Iterator[Problem]:

@@ -56,16 +56,14 @@ def coerce(params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> dict[
     Raises SpecErrors for values that are not of their type or not allowed (T07).
     """
     read = {name: _read(value, _types(schema, name)) for name, value in params.items()}
-    wrong = of_values(read, schema, required=False)
+    wrong = of_values(read, schema)
     if wrong:
         raise SpecErrors(wrong)
     return read
 
 
-def of_values(
-    params: Mapping[str, Any], schema: Mapping[str, Any] | None, *, required: bool
-) -> list[Problem]:
-    """Return what a schema has against parameters; values with `${...}` are not known yet."""
+def of_values(params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[Problem]:
+    """Return what a schema has against the values given; `${...}` are not known yet."""
     if not schema:
         return []
     try:
@@ -75,8 +73,17 @@ def of_values(
     return [
         Problem(("params", *map(str, error.absolute_path)), _sentence(error, schema))
         for error in errors
-        if not (error.validator == "required" and len(error.absolute_path) == 0 and not required)
+        if (error.absolute_path or error.validator != "required")
         and not template.has_tokens(error.instance if error.absolute_path else None)
+    ]
+
+
+def missing(params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[Problem]:
+    """Return the parameters that a run must have and these do not give."""
+    return [
+        Problem(("params",), f"parameter `{name}` is required")
+        for name in (schema or {}).get("required", [])
+        if name not in params
     ]
 
 
@@ -176,9 +183,6 @@ def _sentence(  # noqa: PLR0911  a line for each rule
         case "enum":
             choices = ", ".join(json.dumps(choice) for choice in error.validator_value[:20])
             return f"`{name}` must be one of {choices}, not {shown}"
-        case "required":
-            missing = error.message.split("'")[1]
-            return f"parameter `{missing}` is required"
         case "additionalProperties":
             known = sorted(schema.get("properties", {}))
             extra = sorted(set(error.instance) - set(known)) if not error.absolute_path else []

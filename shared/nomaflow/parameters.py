@@ -83,11 +83,13 @@ def validate_overrides(
     params: Any,
     step_kwargs: Any = None,
     step_enabled: Any = None,
+    preset: PresetSpec | None = None,
 ) -> list[Problem]:
     """Return what is wrong with what a fire gives: unknown steps, ill-typed values (T07).
 
-    Paths begin with `params`, `step_kwargs` or `step_enabled`. Secrets may only be named by the
-    definition: a value that brings its own `${env:...}` is refused, an unchanged one is not.
+    Paths begin with `params`, `step_kwargs` or `step_enabled`. What the schema requires may come
+    from the job, the preset or the fire. Secrets may only be named by the definition: a value that
+    brings its own `${env:...}` is refused, an unchanged one is not.
     """
     given = {"params": params, "step_kwargs": step_kwargs, "step_enabled": step_enabled}
     found = [
@@ -103,6 +105,8 @@ def validate_overrides(
         if size > LARGEST:
             return [Problem(("params",), f"the parameters are larger than {LARGEST // 1024} KB")]
         found += _override_problems(spec, params or {}, step_kwargs or {}, step_enabled or {})
+        saved = preset.params if preset else {}
+        found += param_schema.missing({**spec.params, **saved, **(params or {})}, spec.param_schema)
     return found
 
 
@@ -132,12 +136,6 @@ def _override_problems(
         else:
             message = f"the kwargs of step `{step.name}` must be a table, not {written(own)}"
             yield Problem(("step_kwargs", step.name), message)
-    merged = {**spec.params, **params}
-    yield from (
-        p
-        for p in param_schema.of_values(merged, spec.param_schema, required=True)
-        if p.path == ("params",)
-    )
 
 
 def _values(

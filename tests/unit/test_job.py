@@ -293,6 +293,13 @@ def test_toml_leaves_out_what_it_cannot_say():
     assert "none" not in JobSpec.parse(FULL).to_toml()
 
 
+def test_a_kept_definition_comes_back_even_where_the_rules_became_stricter():
+    spec = JobSpec.parse(FULL)
+    assert JobSpec.restore(spec.canonical()) == spec
+    kept = {**spec.canonical(), "timezone": "Europe/Nowhere", "schedule": "0 25 * * *"}
+    assert JobSpec.restore(kept).timezone == "Europe/Nowhere"
+
+
 def test_a_steps_policy_lies_over_the_jobs():
     spec = JobSpec.parse(
         job(
@@ -499,8 +506,23 @@ WRONG = [
     ({"params": [{"name": "a"}, {"name": "a"}]}, ("params", "1", "name"), "two parameters `a`"),
     ({"params": [{"name": "a", "type": "int", "default": "x"}]}, ("params", "0", "default"), "a"),
     ({"params": ["a"]}, ("params", "0"), "needs a `name`"),
+    (
+        {"params": {"a": 1}, "schedules": [{"name": "s", "every": "1h", "params": {"a": "x"}}]},
+        ("schedules", "0", "params", "a"),
+        "schedule `s`: `a` must be a number",
+    ),
+    (
+        {"param_schema": {"required": ["day"]}, "schedule": "@daily"},
+        ("schedule",),
+        "schedule `default`: it gives no value, and parameter `day` is required",
+    ),
     # presets
-    ({"presets": [{"name": "p", "steps": {"cal": True}}]}, ("presets", "0", "steps", "cal"), "call"),
+    (
+        {"params": {"a": 1}, "presets": [{"name": "p", "params": {"a": []}}]},
+        ("presets", "0", "params", "a"),
+        "preset `p`: `a` must be a number",
+    ),
+    ({"presets": [{"name": "p", "steps": {"cal": True}}]}, ("presets", "0", "steps", "cal"), "cal"),
     (
         {"presets": [{"name": "p", "op_kwargs": {"x": {}}}]},
         ("presets", "0", "op_kwargs", "x"),

@@ -195,6 +195,8 @@ def test_a_required_parameter_must_come_from_somewhere():
     assert [problem.message for problem in missing] == ["parameter `day` is required"]
     assert parameters.validate_overrides(spec(param_schema=schema), {"day": "x"}) == []
     assert parameters.validate_overrides(spec(param_schema=schema, params={"day": "x"}), {}) == []
+    saved = spec(param_schema=schema, presets=[{"name": "p", "params": {"day": "x"}}])
+    assert parameters.validate_overrides(saved, {}, preset=saved.preset("p")) == []
 
 
 def test_a_preset_lies_under_what_a_fire_gives():
