@@ -232,6 +232,7 @@ async def test_a_step_error_of_the_function_keeps_its_facts(workshop):
     with pytest.raises(StepError) as failed:
         await workshop.call("m:f")
     error = failed.value
+    assert 'File "plugins/m.py", line 4' in error.failure.traceback
     assert (error.message, error.retryable, error.output, error.retry_after) == (
         "no use",
         False,
@@ -319,8 +320,8 @@ async def test_a_decorator_with_wraps_is_fine_and_one_without_is_explained(works
 async def test_a_large_answer_arrives_and_too_large_a_one_is_explained(workshop):
     workshop.write("m.py", "def f(ctx, n):\n    return 'x' * n")
     assert len(await workshop.call("m:f", kwargs={"n": 20_000_000})) == 20_000_000
-    with pytest.raises(StepError, match="returned 70000002 bytes of JSON, more than 67108864"):
-        await workshop.call("m:f", kwargs={"n": 70_000_000})
+    with pytest.raises(StepError, match="returned 40000002 bytes of JSON, more than 33554432"):
+        await workshop.call("m:f", kwargs={"n": 40_000_000})
 
 
 async def test_ten_calls_at_once_do_not_mix(workshop):
@@ -347,3 +348,12 @@ async def test_tasks_and_threads_left_behind_do_not_hold_the_answer_up(workshop)
     started = time.monotonic()
     assert await workshop.call("m:f") == "done"
     assert time.monotonic() - started < 3
+
+
+async def test_arguments_that_json_cannot_hold_never_reach_a_child(workshop):
+    workshop.write("m.py", "def f(ctx, **_): return 1")
+    started = time.monotonic()
+    with pytest.raises(StepError, match="the call of m:f holds a object at /call/kwargs/x"):
+        await workshop.call("m:f", kwargs={"x": object()})
+    assert time.monotonic() - started < 3
+    assert await workshop.call("m:f") == 1

@@ -235,7 +235,7 @@ async def test_a_fork_bomb(workshop, tmp_path):
     assert time.monotonic() - started < 10
     pids = {int(line) for line in marker.read_text().split()}
     left = [pid for pid in pids if b"nf-step" in _name(pid)]
-    assert len(pids) > 64
+    assert len(pids) > 10
     assert left == []
 
 

@@ -173,6 +173,20 @@ async def test_seed_001_compares_row_counts(workshop, pg_url):
     assert failed.value.failure.type == "RuntimeError"
 
 
+async def test_a_statement_that_fails_says_where_in_the_function(workshop, pg_url):
+    workshop.write(
+        "m.py",
+        """
+        async def f(ctx):
+            await ctx.get_connector("default").execute("select * from nowhere")
+        """,
+    )
+    workshop.ear.connectors = {"default": {"kind": "sql", "url": pg_url}}
+    with pytest.raises(FunctionError, match="nowhere") as failed:
+        await workshop.call("m:f")
+    assert 'File "plugins/m.py", line 3, in f' in failed.value.failure.traceback
+
+
 async def test_seed_000_reads_every_page(workshop, api):
     workshop.write("m.py", PAGINATED.replace("https://api.github.com", api))
     params = {"repo": "a/b", "target_connector": "default"}

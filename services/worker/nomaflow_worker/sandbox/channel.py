@@ -77,6 +77,8 @@ class Channel:
         while True:
             ready, _, _ = select.select(waiting, [], [])
             if cancel in ready:
+                if not os.read(cancel, 1):  # the guardian is gone, and nothing may go on alone
+                    os._exit(1)
                 on_cancel()
                 waiting = [line.fileno()]
             if line.fileno() in ready:

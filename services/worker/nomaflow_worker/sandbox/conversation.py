@@ -82,22 +82,10 @@ class Conversation:
 
     async def hold(self, timeout_seconds: float) -> Any:
         """The function's value once nothing of the child is left; StepError for any other end."""
-        limits = self._request.limits
-        self._spare.guardian.tell(
-            {
-                "begin": {
-                    "seconds": timeout_seconds,
-                    "grace": self._grace,
-                    "memory_mb": limits.memory_mb,
-                    "cpu_seconds": limits.cpu_seconds,
-                    "descendants": limits.descendants,
-                }
-            }
-        )
-        self._spare.child.tell_text(wire.frame_text(self._request.call()))
         ended = asyncio.create_task(self._follow_guardian(), name="guardian")
         answered = asyncio.create_task(self._follow_child(), name="child")
         try:
+            self._begin(timeout_seconds)
             async with asyncio.timeout(timeout_seconds + self._grace + _PATIENCE_SECONDS):
                 await asyncio.wait({ended, answered}, return_when=asyncio.FIRST_COMPLETED)
                 if answered.done():
@@ -122,6 +110,22 @@ class Conversation:
             ended.cancel()
             answered.cancel()
         return self._value(answer, end, timeout_seconds)
+
+    def _begin(self, timeout_seconds: float) -> None:
+        limits = self._request.limits
+        call = wire.frame_text(self._request.call())
+        self._spare.guardian.tell(
+            {
+                "begin": {
+                    "seconds": timeout_seconds,
+                    "grace": self._grace,
+                    "memory_mb": limits.memory_mb,
+                    "cpu_seconds": limits.cpu_seconds,
+                    "descendants": limits.descendants,
+                }
+            }
+        )
+        self._spare.child.tell_text(call)
 
     async def _see_off(self, ended: asyncio.Task[dict[str, Any]], grace: float) -> None:
         """Ask for the end and wait for it; the guardian sees to it in any case."""

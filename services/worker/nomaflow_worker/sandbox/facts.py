@@ -23,8 +23,8 @@ def of(
     """
     failure = Failure.of(error)
     message = (words or failure.message)[:_WORDS]
-    if failure.traceback is not None and plugins is not None:
-        failure = replace(failure, traceback=_of_plugins(error, plugins)[-wire.MOST_TEXT :])
+    if plugins is not None:
+        failure = replace(failure, traceback=_of_plugins(error, plugins))
     output = error.output if isinstance(error, StepError) else None
     return {**replace(failure, message=message).as_json(), "output": output}
 
@@ -47,11 +47,15 @@ def as_error(facts: Any) -> FunctionError:
     raise wire.WireError("an error without its facts")
 
 
-def _of_plugins(error: BaseException, plugins: Path) -> str:
+def _of_plugins(error: BaseException, plugins: Path) -> str | None:
+    """None for a StepError that the plugins' code did not meet: its sentence is all there is."""
     shown = traceback.TracebackException.from_exception(error, compact=True)
     _cut(shown, plugins, set())
+    if isinstance(error, StepError) and not shown.stack:
+        return None
     # People know the file as it lies in their project.
-    return "".join(shown.format()).replace(f'File "{plugins.parent}/', 'File "')
+    text = "".join(shown.format()).replace(f'File "{plugins.parent}/', 'File "')
+    return text[-wire.MOST_TEXT :]
 
 
 def _cut(shown: traceback.TracebackException, plugins: Path, seen: set[int]) -> None:

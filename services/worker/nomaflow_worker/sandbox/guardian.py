@@ -28,6 +28,7 @@ _OUTBOX = 256 * 1024
 # How fast memory can grow: sets how soon to look again.
 _BYTES_PER_SECOND = 4e9
 _SOONEST, _LATEST = 0.02, 0.25
+_NEVER = float("inf")
 _RESISTS_SECONDS = 5.0
 _FAREWELL_SECONDS = 2.0
 
@@ -57,7 +58,7 @@ class Guardian:
         self._orders = wire.Frames(_MOST_ORDER)
         self._outbox = bytearray()
         self._limits: dict[str, Any] | None = None
-        self._deadline = self._kill_at = self._look_at = float("inf")
+        self._deadline = self._kill_at = self._look_at = _NEVER
         self._why: str | None = None
         self._over = False
         self._status: int | None = None
@@ -92,9 +93,11 @@ class Guardian:
 
     def _pause(self) -> float | None:
         """Milliseconds until something must be looked at; before a call begins, nothing must."""
-        if self._limits is None:
+        moment = min(self._deadline, self._kill_at, self._look_at)
+        if self._limits is not None:
+            moment = min(moment, self._lease.deadline())
+        if moment == _NEVER:
             return None
-        moment = min(self._deadline, self._kill_at, self._look_at, self._lease.deadline())
         return max(0.0, (moment - time.monotonic()) * 1000) + 1
 
     def _hear(self) -> None:
@@ -122,7 +125,7 @@ class Guardian:
         self._why = self._why or why
         if grace <= 0:
             self._over = True
-        elif self._kill_at == float("inf"):
+        elif self._kill_at == _NEVER:
             self._kill_at = time.monotonic() + grace
             with contextlib.suppress(OSError):
                 os.write(self._cancel, b"c")
@@ -135,20 +138,23 @@ class Guardian:
             self._stop("exited")
 
     def _judge(self, now: float) -> None:
+        if now >= self._kill_at:
+            self._over = True
         if self._over or self._limits is None:
             return
         if now >= self._lease.deadline():
             self._stop("lease")
-        elif now >= self._kill_at:
-            self._over = True
         elif now >= self._deadline and self._why is None:
             self._stop("timeout", self._limits["grace"])
         elif now >= self._look_at:
             self._look(now, self._limits)
 
     def _look(self, now: float, limits: dict[str, Any]) -> None:
-        used = processes.usage()
-        most = limits["memory_mb"] * 1024 * 1024 or float("inf")
+        used = processes.usage(at_most=limits["descendants"] + 1)
+        if used.processes > limits["descendants"] + 1:
+            self._stop("processes")  # before more is asked of so many
+            return
+        most = limits["memory_mb"] * 1024 * 1024 or _NEVER
         memory = used.memory_bytes
         if memory > most and used.processes > 1:
             memory = processes.unshared_memory()
@@ -161,8 +167,6 @@ class Guardian:
             self._stop("memory")
         elif limits["cpu_seconds"] and used.cpu_seconds > limits["cpu_seconds"]:
             self._stop("cpu")
-        elif used.processes - 1 > limits["descendants"]:
-            self._stop("processes")
         free = most - memory
         self._look_at = now + min(_LATEST, max(_SOONEST, free / _BYTES_PER_SECOND))
 

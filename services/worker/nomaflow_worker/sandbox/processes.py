@@ -38,14 +38,16 @@ class Reaped:
     none_left: bool
 
 
-def usage() -> Usage:
-    """Of all descendants, zombies left out."""
+def usage(at_most: int) -> Usage:
+    """Of all descendants, zombies left out; incomplete when they are more than `at_most`."""
     count, memory, ticks = 0, 0, 0
     for pid in descendants(os.getpid()):
         fields = _stat(pid)
         if fields is None or fields[0] == b"Z":
             continue
         count += 1
+        if count > at_most:
+            break
         # Fields 14 to 17 of proc(5) are utime stime cutime cstime, field 24 is rss.
         ticks += sum(map(int, fields[11:15]))
         memory += int(fields[21]) * _PAGE

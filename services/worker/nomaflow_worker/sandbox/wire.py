@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 _LENGTH = struct.Struct(">I")
 # The largest answer of a function. A frame may be a little larger than what it carries.
-MOST_ANSWER = 64 * 1024 * 1024
+MOST_ANSWER = 32 * 1024 * 1024
 MOST_FRAME = MOST_ANSWER + 1024 * 1024
 # The longest text of one log line, in characters.
 MOST_TEXT = 64 * 1024
