@@ -252,6 +252,26 @@ def test_on_a_terminal_it_is_a_picture(up):
     )
 
 
+async def test_a_list_longer_than_a_page_is_whole(up):
+    one = """[[jobs]]
+name = "many-{0:03}"
+app = "many"
+[[jobs.steps]]
+name = "nothing"
+type = "sql_query"
+connector = "default"
+query = "SELECT 1"
+"""
+    text = "".join(one.format(number) for number in range(230))
+    (up.project / "jobs" / "many.toml").write_text(text)
+    count = '{ jobs(filter: {app: "many"}) { totalCount } }'
+    await up.eventually(lambda: up.ask(count), lambda data: data["jobs"]["totalCount"] == 230)
+    listed = json.loads(up.cli("job", "list", "--app", "many", "--json").stdout)
+    assert [job["name"] for job in listed] == [f"many-{number:03}" for number in range(230)]
+    near = up.cli("job", "history", "many-23O")
+    assert "Did you mean" in near.stderr
+
+
 def test_the_words_for_an_ended_run_are_the_api_s(up):
     from graphql import build_schema
 

@@ -28,6 +28,12 @@ query History($first: Int!, $after: String, $filter: RunFilter) {{
 }}
 """
 
+NAMES = """
+query Names($after: String) {
+  jobs(first: 100, after: $after) { nodes { name } pageInfo { hasNextPage endCursor } }
+}
+"""
+
 JOB_EXISTS = "query JobExists($name: String!) { job(name: $name) { name } }"
 
 NEWEST = """
@@ -101,4 +107,4 @@ subscription LiveLogs($run: ID!, $after: Cursor, $filter: LogFilter) {
 }
 """
 
-ALL = (JOBS, HISTORY, JOB_EXISTS, NEWEST, RUN, TRIGGER, ABORT, EVENTS, LOGS, LIVE_LOGS)
+ALL = (JOBS, NAMES, HISTORY, JOB_EXISTS, NEWEST, RUN, TRIGGER, ABORT, EVENTS, LOGS, LIVE_LOGS)

@@ -43,8 +43,10 @@ def list_jobs(
     wanted = {"app": application, "tags": tags or None, "search": search}
     chosen = {name: value for name, value in wanted.items() if value is not None}
 
+    from nomaflow.cli import pages
+
     async def ask(client: Client) -> list[JSON]:
-        return await _pages(client, documents.JOBS, "jobs", {"filter": chosen})
+        return await pages.read(client, documents.JOBS, "jobs", {"filter": chosen})
 
     found = talk.talk(url, home, ask)
     for each in found:
@@ -191,8 +193,10 @@ def show_history(
     if status:
         chosen["status"] = [word.upper() for word in status]
 
+    from nomaflow.cli import pages
+
     async def ask(client: Client) -> list[JSON]:
-        runs = await _pages(client, documents.HISTORY, "runs", {"filter": chosen}, limit)
+        runs = await pages.read(client, documents.HISTORY, "runs", {"filter": chosen}, limit)
         if not runs and (await client.query(documents.JOB_EXISTS, {"name": name}))["job"] is None:
             raise await logs.no_such_job(client, name)
         return runs
@@ -218,23 +222,6 @@ def show_logs(
 ) -> None:
     """Print a run's log: the same as `nomaflow logs`."""
     logs.show(run, following, step, min_level, as_json, url, home)
-
-
-async def _pages(
-    client: Client, document: str, field: str, variables: JSON, limit: int | None = None
-) -> list[JSON]:
-    """Read a connection page by page, up to `limit` nodes."""
-    found: list[JSON] = []
-    after = None
-    while limit is None or len(found) < limit:
-        size = 100 if limit is None else min(100, limit - len(found))
-        asked = variables | {"after": after} | ({"first": size} if "$first" in document else {})
-        page = (await client.query(document, asked))[field]
-        found += page["nodes"]
-        if not page["pageInfo"]["hasNextPage"]:
-            break
-        after = page["pageInfo"]["endCursor"]
-    return found
 
 
 def _started(run: JSON, *, created: bool) -> str:

@@ -103,8 +103,9 @@ async def find_run(client: Client, text: str) -> str:
 
 async def no_such_job(client: Client, name: str) -> NomaflowError:
     """Say that there is no such job, and which names are near."""
-    page = await client.query("{ jobs(first: 100) { nodes { name } } }")
-    names = [node["name"] for node in page["jobs"]["nodes"]]
+    from nomaflow.cli import pages
+
+    names = [each["name"] for each in await pages.read(client, documents.NAMES, "jobs", {})]
     near = difflib.get_close_matches(name, names, n=3)
     hint = f" Did you mean {' or '.join(f'`{each}`' for each in near)}?" if near else ""
     return NomaflowError(Code.NOT_FOUND, f"There is no job `{name}`.{hint}")

@@ -1,0 +1,27 @@
+"""Reads a list of the API to its end, page by page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nomaflow.client import Client
+
+JSON = dict[str, Any]
+LONGEST_PAGE = 100
+
+
+async def read(
+    client: Client, document: str, field: str, variables: JSON, limit: int | None = None
+) -> list[JSON]:
+    """Read a connection page by page, up to `limit` nodes."""
+    found: list[JSON] = []
+    after = None
+    while limit is None or len(found) < limit:
+        size = LONGEST_PAGE if limit is None else min(LONGEST_PAGE, limit - len(found))
+        asked = variables | {"after": after} | ({"first": size} if "$first" in document else {})
+        page = (await client.query(document, asked))[field]
+        found += page["nodes"]
+        if not page["pageInfo"]["hasNextPage"]:
+            break
+        after = page["pageInfo"]["endCursor"]
+    return found
