@@ -54,7 +54,8 @@ class Demo:
     def __init__(self, home: Path | None, port: int | None) -> None:
         self.project = DEMO / "project"
         self.project.mkdir(parents=True, exist_ok=True)
-        self.home = homes.choose(home, self.project)
+        chosen = homes.choose(home, self.project)
+        self.home = DEMO / "home" if chosen.is_relative_to(self.project) else chosen
         self.port = port
         self.log = DEMO / "up.log"
         self.up: subprocess.Popen[bytes] | None = None
@@ -73,9 +74,10 @@ class Demo:
             state = self._start()
             asyncio.run(self._fill(state.database_url))
             green = self._follow(state) and asyncio.run(self._compare(state.database_url))
+            self._show(state)
             if once or not green:
                 return 0 if green else 1
-            self._stay(state)
+            self._stay()
         except (NomaflowError, Stopped) as end:
             say(f"demo: {end}")
             return 1
@@ -100,8 +102,8 @@ class Demo:
             for recipe in ("nightly-sync", "hourly-api-pull", "billing")
         ]
         (self.project / "connectors.toml").write_text("\n".join(connectors), encoding="utf-8")
-        say(f"Project      {self.project} (the three recipes of examples/)")
-        say(f"Data         {self.home}")
+        say(f"Project      {short(self.project)} (the three recipes of examples/)")
+        say(f"Data         {short(self.home)}")
 
     def _start(self) -> homes.State:
         """Start `nomaflow up` and wait until it is ready."""
@@ -187,22 +189,26 @@ class Demo:
             same = source == target
             equal &= same
             verdict = "equal by checksum" if same else f"DIFFERENT: {source} became {target}"
-            say(f"Compared     reporting.{table}: {target[0]:,} rows, {verdict}")
+            rows = f"{target[0]:,}".replace(",", " ")
+            say(f"Compared     reporting.{table}: {rows} rows, {verdict}")
         return equal
 
-    def _stay(self, state: homes.State) -> None:
+    def _show(self, state: homes.State) -> None:
+        """Say where everything is."""
+        nomaflow, home = short(NOMAFLOW), f"--home {short(self.home)}"
         say(f"""
 GraphiQL     {state.url}/graphiql#token={state.admin_token}
 GraphQL      {state.url}/graphql
-Console      {state.url}/
 Token        {state.admin_token}
-Log          {self.log}
+Log          {short(self.log)}
 
-Next         NOMAFLOW_HOME={self.home} {NOMAFLOW} job list
-             NOMAFLOW_HOME={self.home} {NOMAFLOW} job run github-releases-tables --follow
-             NOMAFLOW_HOME={self.home} {NOMAFLOW} job run github-releases-hourly --follow
+Next         {nomaflow} job list {home}
+             {nomaflow} job run github-releases-tables --follow {home}
+             {nomaflow} job run github-releases-hourly --follow {home}
+""")
 
-Everything stays up; Ctrl-C ends it.""")
+    def _stay(self) -> None:
+        say("Everything stays up; Ctrl-C ends it.")
         while not self.stopped.wait(0.5):
             self._check()
 
@@ -217,6 +223,12 @@ Everything stays up; Ctrl-C ends it.""")
 
 class Stopped(Exception):
     """The demo cannot go on; the message says why."""
+
+
+def short(path: Path) -> str:
+    """The path as one would type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def answers(url: str) -> bool:
