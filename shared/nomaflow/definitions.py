@@ -42,7 +42,7 @@ async def of_run(connection: Connection | Database, job_id: UUID, revision: int)
 def _parsed(key: tuple[UUID, int], definition: Mapping[str, Any]) -> JobSpec:
     spec = _known.get(key)
     if spec is None:
-        spec = _known[key] = JobSpec.parse(definition)
+        spec = _known[key] = JobSpec.restore(definition)
         if len(_known) > KEPT:
             _known.popitem(last=False)
     else:

@@ -1,0 +1,60 @@
+"""`nomaflow check` and `nomaflow schema`: what a project says in its files; nothing runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PROJECT = Annotated[Path, typer.Option(help="The project folder.", envvar="NOMAFLOW_PROJECT")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(rich_help_panel="A project's files")(check)
+    app.command(rich_help_panel="A project's files")(schema)
+
+
+def check(
+    project: PROJECT = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Read every file of a project; exit with 2 when something in them is wrong."""
+    from nomaflow.project import Project
+
+    found = Project(project).read_jobs()
+    problems = [*found.problems, *Project(project).other_problems()]
+    if as_json:
+        words = {
+            "jobs": [job.spec.name for job in found.jobs],
+            "problems": [
+                {"file": p.file, "line": p.line, "path": list(p.path), "message": p.message}
+                for p in problems
+            ],
+        }
+        print(json.dumps(words, indent=2))
+    else:
+        for problem in problems:
+            print(f"{problem.file}:{problem.line or 1}: {problem.message}")
+        jobs = "1 job" if len(found.jobs) == 1 else f"{len(found.jobs)} jobs"
+        print(f"{jobs} can be loaded, {len(problems) or 'no'} problems.")
+    if problems:
+        raise typer.Exit(2)
+
+
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; default: print it.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of jobs.toml, for editors (`#:schema ./nomaflow.schema.json`)."""
+    from nomaflow.project_files import schema as of_jobs
+
+    text = json.dumps(of_jobs.json_schema(), indent=2) + "\n"
+    if output is None:
+        print(text, end="")
+    else:
+        output.write_text(text)
+        print(f"Written to {output}.")
