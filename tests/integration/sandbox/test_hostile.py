@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nomaflow.errors import StepError
+from nomaflow.errors import NomaflowError, StepError
+from nomaflow_worker.sandbox.pool import Sandbox
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -478,7 +479,7 @@ async def test_the_service_managers_signals_leave_a_running_step_alone(workshop)
 
 async def test_a_nursery_that_was_killed_is_replaced(own_workshop):
     own_workshop.write("m.py", "def f(ctx): return 'fine'")
-    nursery = own_workshop.sandbox._nursery
+    nursery = own_workshop.sandbox._nursery.process
     os.kill(nursery.pid, signal.SIGKILL)
     await nursery.wait()
     assert [await own_workshop.call("m:f") for _ in range(3)] == ["fine"] * 3
@@ -487,7 +488,7 @@ async def test_a_nursery_that_was_killed_is_replaced(own_workshop):
 async def test_a_waiting_child_that_was_killed_is_not_used(own_workshop):
     own_workshop.write("m.py", "def f(ctx): return 'fine'")
     while own_workshop.sandbox._spares[0].is_alive():
-        for pid in _below(own_workshop.sandbox._nursery.pid):
+        for pid in _below(own_workshop.sandbox._nursery.process.pid):
             os.kill(pid, signal.SIGKILL)
         await asyncio.sleep(0.01)
     assert await own_workshop.call("m:f") == "fine"
@@ -501,9 +502,20 @@ async def test_stopping_the_sandbox_ends_its_calls(own_workshop, gone):
     own_workshop.write("m.py", STUBBORN)
     call = asyncio.create_task(own_workshop.call("m:f", timeout_seconds=600))
     (pid,) = await own_workshop.ear.pids(1)
-    nursery = own_workshop.sandbox._nursery.pid
+    nursery = own_workshop.sandbox._nursery.process.pid
     await own_workshop.sandbox.stop()
     with pytest.raises(StepError, match="m:f was stopped with the worker's sandbox"):
         await call
     assert gone(pid)
     assert gone(nursery)
+
+
+async def test_a_python_that_does_not_work_is_said_at_the_start(tmp_path):
+    for python, words in (
+        ("/nowhere/python", "/nowhere/python does not start"),
+        ("/bin/false", "did not come up within"),
+    ):
+        sandbox = Sandbox(tmp_path, python=python)
+        with pytest.raises(NomaflowError, match=f"python steps cannot run: .*{words}"):
+            await sandbox.start()
+        await sandbox.stop()

@@ -35,7 +35,7 @@ async def main() -> None:
     sandbox = Sandbox(Path(PLUGINS))
     threading.Thread(target=prolong, args=(sandbox,), daemon=True).start()
     await sandbox.start()
-    for pid in (sandbox._nursery.pid, os.getpid()):
+    for pid in (sandbox._nursery.process.pid, os.getpid()):
         print(f"pid {pid}", flush=True)
     call = asyncio.create_task(
         sandbox.call(ChildRequest(CALLABLE, "r", "j", "s"), Ear(), timeout_seconds=60)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import os
 import shutil
 import socket
 import sys
@@ -16,28 +13,14 @@ from typing import Any
 
 import structlog
 
-from nomaflow.errors import Code, NomaflowError, StepError
-from nomaflow_worker.sandbox import wire
+from nomaflow.errors import NomaflowError, StepError
 from nomaflow_worker.sandbox.conversation import Conversation, Line, Spare
 from nomaflow_worker.sandbox.lease_page import LeasePage
+from nomaflow_worker.sandbox.nursery_process import NurseryProcess
 from nomaflow_worker.sandbox.request import ChildListener, ChildRequest
 
 log = structlog.get_logger(__name__)
 
-# All a child's environment holds beside HOME, TMPDIR and the names its step lists (SEC-S08).
-_ENVIRONMENT = (
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TZ",
-    "PYTHONPATH",
-    "LD_LIBRARY_PATH",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-)
-_START_SECONDS = 30.0
-_LEAVE_SECONDS = 15.0
 _GRACE_SECONDS = 1.0
 _HEAD_START_SECONDS = 0.02
 
@@ -62,9 +45,9 @@ class Sandbox:
         self._user = user
         self._warm = warm
         self._lease = LeasePage.make()
-        self._scratch: str | None = None
-        self._nursery: asyncio.subprocess.Process | None = None
-        self._line: socket.socket | None = None
+        self._scratch: Path | None = None
+        self._nursery: NurseryProcess | None = None
+        self._stopped = False
         self._starting = asyncio.Lock()
         self._spares: deque[Spare] = deque()
         self._refilling: asyncio.Task[None] | None = None
@@ -78,12 +61,12 @@ class Sandbox:
         A project without plugins needs none of it; should they come later, the first call pays.
         """
         if self.plugins.is_dir():
-            await self._ensure_nursery()
+            await self._living_nursery()
             await self._refill()
 
     async def stop(self) -> None:
         """End every call and every process, and wait until they are gone."""
-        self._warm = 0
+        self._stopped = True
         for call in self._calls:
             call.cancel()
         ending = {*self._calls, *self._hatching, *([self._refilling] if self._refilling else [])}
@@ -91,7 +74,9 @@ class Sandbox:
             await asyncio.wait(ending)
         while self._spares:
             self._spares.popleft().close()
-        await self._end_nursery()
+        if self._nursery is not None:
+            await self._nursery.end()
+            self._nursery = None
         self._lease.close()
         if self._scratch is not None:
             await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
@@ -112,7 +97,13 @@ class Sandbox:
         second at most. FunctionError carries what the function raised; any other StepError says
         how its process ended.
         """
-        spare = await self._take()
+        try:
+            spare = await self._take()
+        except (OSError, NomaflowError) as error:
+            raise StepError(f"no process for {request.callable}: {error}") from error
+        if self._stopped:
+            spare.close()
+            raise self._ended(request)
         conversation = Conversation(spare, request, listener, _GRACE_SECONDS)
         call = asyncio.create_task(conversation.hold(timeout_seconds), name=request.callable)
         self._calls.add(call)
@@ -125,7 +116,10 @@ class Sandbox:
             ours = asyncio.current_task()
             if ours is None or ours.cancelling():
                 raise
-            raise StepError(f"{request.callable} was stopped with the worker's sandbox") from None
+            raise self._ended(request) from None
+
+    def _ended(self, request: ChildRequest) -> StepError:
+        return StepError(f"{request.callable} was stopped with the worker's sandbox")
 
     async def _take(self) -> Spare:
         """A waiting child, or a new one."""
@@ -141,7 +135,7 @@ class Sandbox:
         """Make children in advance, once `call`, which needs the CPU more, is well under way."""
         if call is not None:
             await asyncio.wait({call}, timeout=_HEAD_START_SECONDS)
-        while len(self._spares) < self._warm:
+        while len(self._spares) < self._warm and not self._stopped:
             try:
                 self._spares.append(await self._new())
             except (NomaflowError, OSError) as error:
@@ -165,88 +159,47 @@ class Sandbox:
 
     async def _hatch(self) -> Spare:
         """Have the nursery fork a guardian and a child; a nursery that died is replaced once."""
-        line = await self._ensure_nursery()
+        nursery = await self._living_nursery()
         guardian, theirs = socket.socketpair()
         child, childs = socket.socketpair()
-        with theirs, childs:
-            fds = [theirs.fileno(), childs.fileno()]
-            try:
-                socket.send_fds(line, [b"s"], fds)
-            except OSError:
-                await self._end_nursery()
-                socket.send_fds(await self._ensure_nursery(), [b"s"], fds)
-        return Spare(await Line.open(guardian), await Line.open(child))
+        try:
+            with theirs, childs:
+                try:
+                    nursery.fork(theirs, childs)
+                except OSError:
+                    (await self._living_nursery(instead_of=nursery)).fork(theirs, childs)
+            return Spare(await Line.open(guardian), await Line.open(child))
+        except (OSError, NomaflowError):
+            guardian.close()
+            child.close()
+            raise
 
-    async def _ensure_nursery(self) -> socket.socket:
+    async def _living_nursery(self, instead_of: NurseryProcess | None = None) -> NurseryProcess:
         async with self._starting:
-            if self._line is not None and self._nursery is not None:
-                if self._nursery.returncode is None:
-                    return self._line
-                await self._end_nursery()
+            nursery = self._nursery
+            if nursery is not None and (nursery is instead_of or not nursery.is_alive()):
                 log.warning("the nursery of python steps died; starting another")
-            self._line, theirs = socket.socketpair()
-            self._line.settimeout(0)
-            if self._scratch is None:
-                self._scratch = tempfile.mkdtemp(prefix="nomaflow-steps-")
-                Path(self._scratch).chmod(0o711)  # the user of the steps passes through
-            settings = {
-                "plugins": str(self.plugins),
-                "scratch": self._scratch,
-                "user": self._user,
-            }
-            with theirs:
-                self._nursery = await asyncio.create_subprocess_exec(
-                    self._python,
-                    *("-P", "-m", "nomaflow_worker.sandbox.nursery"),
-                    *(str(theirs.fileno()), str(self._lease.fd), json.dumps(settings)),
-                    pass_fds=(theirs.fileno(), self._lease.fd),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    env=_environment(),
-                    start_new_session=True,
+                self._nursery = None
+                await nursery.end()
+            if self._nursery is None:
+                self._nursery = await NurseryProcess.start(
+                    self._python, self.plugins, self._scratch_folder(), self._user, self._lease
                 )
-            self._say_obstacle(await self._ready(self._line))
-            return self._line
+                self._say(self._nursery.obstacle)
+            return self._nursery
 
-    async def _ready(self, line: socket.socket) -> dict[str, Any]:
-        """What the nursery says once it has imported everything."""
-        frames = wire.Frames(wire.MOST_TEXT)
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(_START_SECONDS):
-                while data := await loop.sock_recv(line, 65536):
-                    for message in frames.feed(data):
-                        return dict(message["ready"])
-        await self._end_nursery()
-        raise NomaflowError(
-            Code.UNAVAILABLE,
-            f"python steps cannot run: {self._python} -m nomaflow_worker.sandbox.nursery did not "
-            f"start within {_START_SECONDS:g} s; its own words are on the worker's stderr",
-        )
+    def _scratch_folder(self) -> Path:
+        """Where each call has a folder; the user of the steps may pass through it."""
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="nomaflow-steps-"))
+            self._scratch.chmod(0o711)
+        return self._scratch
 
-    def _say_obstacle(self, ready: dict[str, Any]) -> None:
-        if ready["obstacle"] and not self._said_obstacle:
+    def _say(self, obstacle: str | None) -> None:
+        if obstacle and not self._said_obstacle:
             self._said_obstacle = True
             log.warning(
                 "python steps run as root: an unprivileged user cannot run them",
-                reason=ready["obstacle"],
+                reason=obstacle,
                 plugins=str(self.plugins),
             )
-
-    async def _end_nursery(self) -> None:
-        if self._line is not None:
-            self._line.close()
-            self._line = None
-        nursery, self._nursery = self._nursery, None
-        if nursery is not None:
-            try:
-                async with asyncio.timeout(_LEAVE_SECONDS):
-                    await nursery.wait()
-            except TimeoutError:
-                nursery.kill()
-                await nursery.wait()
-
-
-def _environment() -> dict[str, str]:
-    """What the nursery, and so every child, has of ours."""
-    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    return {"LANG": "C.UTF-8", **kept}
