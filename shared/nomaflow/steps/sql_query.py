@@ -112,7 +112,9 @@ class SqlQuery(Step):
         kept = _Kept(self.fetch)
         for row in result.rows:
             kept.add(row)
-        changed = None if result.command in {"SELECT", "SHOW", "EXPLAIN"} else result.rowcount
+        # CREATE TABLE AS also says SELECT, and answers no row.
+        reads = result.command in {"SELECT", "SHOW", "EXPLAIN"}
+        changed = None if reads and result.rowcount <= len(result.rows) else result.rowcount
         return kept.output(len(result.rows), changed)
 
     async def _streamed(self, connector: SqlConnector, work: Work) -> dict[str, Any]:

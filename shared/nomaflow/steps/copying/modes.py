@@ -221,6 +221,8 @@ def _check(work: Work, passed: Passed) -> None:
             f"the source ({work.load.reading.shown}) has {passed.read} rows, fewer than min_rows = "
             f"{limits.min_rows}; nothing was changed"
         )
+    if not passed.read:
+        work.load.ctx.log.warning(f"the source ({work.load.reading.shown}) has no rows")
     if limits.check_rows and passed.read != passed.written:
         raise StepError(
             f"{passed.read} rows left the source and {passed.written} arrived in {work.shown}; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,16 @@ Heard = Callable[[int], None]
 PORTIONS = 8
 """Portions of 64 to 256 KB that may wait between the two servers: all the memory a copy takes."""
 
-_SIGNATURE = b"PGCOPY\n\xff\r\n\x00"
+SEGMENT = 32_000_000
+SEGMENT_SECONDS = 10.0
+"""Bytes or time after which a COPY into the target ends and the next begins, in one transaction.
+
+The driver does not notice a server that has refused a row before its COPY ends; a refusal of the
+first row would otherwise be heard only after the last.
+"""
+
+_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_TRAILER = b"\xff\xff"
 _SAMPLED_ROWS = 20
 _SAMPLE_EVERY = 16
 
@@ -54,44 +64,98 @@ async def copy(
     StepError from whichever side fails; the target's transaction then holds nothing of it.
     """
     reading, writing = await source.raw(), await target.raw()
-    portions: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(PORTIONS)
-    counter = RowCounter(form)
+    stream = _Stream(form, heard)
 
     async def read() -> str:
         try:
             with source.translated():
-                status = await reading.copy_from_query(select, output=portions.put, format=form)
-        except Exception as error:
-            # Told to the writer, whose COPY then fails: an end would look like a short table.
-            await portions.put(error)
-            raise
-        await portions.put(None)
-        return str(status)
-
-    async def arriving() -> AsyncIterator[bytes]:
-        while (portion := await portions.get()) is not None:
-            if isinstance(portion, Exception):
-                raise portion
-            heard(counter.add(portion))
-            yield portion
+                return str(await reading.copy_from_query(select, output=stream.put, format=form))
+        finally:
+            stream.end()
 
     reader = asyncio.create_task(read())
     try:
-        with target.translated():
-            written = await writing.copy_to_table(
-                into.table,
-                schema_name=into.schema,
-                columns=into.columns,
-                source=arriving(),
-                format=form,
-                freeze=into.frozen or None,
-            )
+        while not stream.is_over:
+            with target.translated():
+                status = await writing.copy_to_table(
+                    into.table,
+                    schema_name=into.schema,
+                    columns=into.columns,
+                    source=stream.segment(until=writing.is_closed),
+                    format=form,
+                    freeze=into.frozen or None,
+                )
+            stream.settle(_count(status))
     except BaseException:
-        reader.cancel()
-        with suppress(asyncio.CancelledError):
-            await reader  # a failure of the source's own is the one to tell
+        await _stopped(reader)  # a failure of the source's own is the one to tell
         raise
-    return Passed(_count(await reader), _count(written))
+    return Passed(_count(await reader), stream.written)
+
+
+async def _stopped(reader: asyncio.Task[str]) -> None:
+    """End the reading side; raises its failure when it had one."""
+    reader.cancel()
+    with suppress(asyncio.CancelledError):
+        await reader
+
+
+class _Stream:
+    """What the source has sent and the target has not taken yet, cut into segments.
+
+    An end that comes from a failure of the source looks like any other here: the reader's own
+    exception, raised before anything is committed, tells it.
+    """
+
+    def __init__(self, form: Format, heard: Heard) -> None:
+        self._form = form
+        self._heard = heard
+        self._portions: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(PORTIONS)
+        self._counter = RowCounter(form)
+        self._begun = False
+        self.is_over = False
+        self.written = 0
+
+    async def put(self, portion: bytes) -> None:
+        """Take a portion of whole rows (the server sends a message per row); waits for room."""
+        await self._room.acquire()
+        self._portions.put_nowait(portion)
+
+    def end(self) -> None:
+        """No more portions come."""
+        self._portions.put_nowait(None)
+
+    async def segment(self, until: Callable[[], bool]) -> AsyncIterator[bytes]:
+        """The bytes of one COPY: to the end, or to the size of a segment, or `until` is true."""
+        is_binary = self._form == "binary"
+        if is_binary and self._begun:
+            yield _HEADER  # the first segment brings the source's own
+        self._begun = True
+        sent = 0
+        portion = b""
+        deadline = time.monotonic() + SEGMENT_SECONDS
+        # The source's last portion ends with its own trailer, after which nothing may follow.
+        while not until() and (
+            (sent < SEGMENT and time.monotonic() < deadline) or portion.endswith(_TRAILER)
+        ):
+            received = await self._portions.get()
+            if received is None:
+                self.is_over = True
+                if is_binary and not sent:
+                    yield _TRAILER
+                return
+            self._room.release()
+            portion = received
+            self._heard(self._counter.add(portion))
+            sent += len(portion)
+            yield portion
+        if is_binary:
+            yield _TRAILER
+
+    def settle(self, rows: int) -> None:
+        """The target has taken so many rows of the last segment; the count is exact again."""
+        self.written += rows
+        self._counter.settle(self.written)
 
 
 def _count(status: str) -> int:
@@ -122,8 +186,12 @@ class RowCounter:
             self._rows += len(portion) / self._width
         return int(self._rows)
 
+    def settle(self, rows: int) -> None:
+        """So many rows have passed, exactly."""
+        self._rows = float(rows)
+
     def _sample(self, portion: bytes) -> None:
-        place = start = len(_SIGNATURE) + 8 if portion.startswith(_SIGNATURE) else 0
+        place = start = len(_HEADER) if portion.startswith(_HEADER[:11]) else 0
         rows = 0
         while rows < _SAMPLED_ROWS and (after := _row_end(portion, place)) is not None:
             place = after
