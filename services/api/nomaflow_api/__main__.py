@@ -49,6 +49,7 @@ def config(application: Starlette) -> uvicorn.Config:
         application,
         lifespan="on",
         log_config=None,
+        log_level="warning",  # what it says of its starting and ending, we say too
         access_log=False,  # a URL may hold what should not be kept
         server_header=False,
         proxy_headers=False,
@@ -68,7 +69,11 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind(host)
     else:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=2048)
+        # With the protocol named, asyncio sends small answers at once (TCP_NODELAY).
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    listener.listen(2048)
     listener.setblocking(False)  # noqa: FBT003  the standard library's own signature
     return listener
 

@@ -105,6 +105,11 @@ class Reading(SchemaExtension):
 
     _errors: Sequence[GraphQLError] = ()
 
+    def on_operation(self) -> Iterator[None]:
+        """Give each operation its own reads, also on a WebSocket."""
+        self.execution_context.context = self.execution_context.context.renewed()
+        yield
+
     def on_parse(self) -> Iterator[None]:
         """Take the document from memory; strawberry itself reports what cannot be parsed."""
         context = self.execution_context

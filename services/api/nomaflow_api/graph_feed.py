@@ -81,10 +81,10 @@ class RunEvent:
     run_id: strawberry.ID = strawberry.field(resolver=_run_id)
 
 
-async def _run(
+def _run(
     root: events.RunChanged, info: Asked
 ) -> Annotated[Run, strawberry.lazy("nomaflow_api.graph_runs")]:
-    return cast("Run", await info.context.load.runs.load(root.run_id))
+    return cast("Run", info.context.load.runs.get(root.run_id))
 
 
 @strawberry.type
@@ -101,10 +101,10 @@ class RunChanged(RunEvent):
         return isinstance(obj, events.RunChanged)
 
 
-async def _step_run(
+def _step_run(
     root: events.StepChanged, info: Asked
 ) -> Annotated[StepRun, strawberry.lazy("nomaflow_api.graph_runs")]:
-    return cast("StepRun", await info.context.load.step.load((root.run_id, root.position)))
+    return cast("StepRun", info.context.load.step.get((root.run_id, root.position)))
 
 
 @strawberry.type

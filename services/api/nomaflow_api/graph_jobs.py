@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from inspect import isawaitable
 from typing import Any, cast
 
 import strawberry
@@ -160,25 +161,27 @@ def _presets(root: JobRow) -> list[Preset]:
     return cast("list[Preset]", list(presets))
 
 
-async def _schedules(root: JobRow, info: Asked) -> list[Schedule]:
-    return cast("list[Schedule]", await info.context.load.clocks.load(root.id))
+def _schedules(root: JobRow, info: Asked) -> list[Schedule]:
+    return cast("list[Schedule]", info.context.load.clocks.get(root.id))
 
 
 async def _next_fire_at(root: JobRow, info: Asked) -> datetime | None:
-    clocks = await info.context.load.clocks.load(root.id)
+    clocks = info.context.load.clocks.get(root.id)
+    if isawaitable(clocks):
+        clocks = await clocks
     return min((c.next_fire_at for c in clocks if c.next_fire_at), default=None)
 
 
-async def _last_run(root: JobRow, info: Asked) -> Run | None:
-    return as_run(await info.context.load.last_runs.load(root.id))
+def _last_run(root: JobRow, info: Asked) -> Run | None:
+    return as_run(info.context.load.last_runs.get(root.id))
 
 
-async def _last_success(root: JobRow, info: Asked) -> Run | None:
-    return as_run(await info.context.load.last_successes.load(root.id))
+def _last_success(root: JobRow, info: Asked) -> Run | None:
+    return as_run(info.context.load.last_successes.get(root.id))
 
 
-async def _in_flight(root: JobRow, info: Asked) -> list[Run]:
-    return cast("list[Run]", await info.context.load.in_flight.load(root.id))
+def _in_flight(root: JobRow, info: Asked) -> list[Run]:
+    return cast("list[Run]", info.context.load.in_flight.get(root.id))
 
 
 async def _runs(
@@ -193,7 +196,7 @@ async def _runs(
     asked = run_lists.Asked(first=first, after=after, last=last, before=before)
     wanted = filter.as_filter() if filter else RunFilter()
     return await run_lists.connection(
-        info.context.db, run_lists.of_job(wanted, root.name), asked, Order.QUEUED_DESC
+        info, run_lists.of_job(wanted, root.name), asked, Order.QUEUED_DESC
     )
 
 

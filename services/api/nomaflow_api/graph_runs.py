@@ -79,17 +79,17 @@ def _progress(root: StepRow) -> Progress | None:
 
 
 async def _step_input(root: StepRow, info: Asked) -> Json | None:
-    details = await info.context.load.details.load(root.key)
+    details = await info.context.load.details.find(root.key)
     return Json(details.input) if details and details.input is not None else None
 
 
 async def _step_output(root: StepRow, info: Asked) -> Json | None:
-    details = await info.context.load.details.load(root.key)
+    details = await info.context.load.details.find(root.key)
     return Json(details.output) if details and details.output is not None else None
 
 
-async def _attempts(root: StepRow, info: Asked) -> list[Attempt]:
-    return cast("list[Attempt]", await info.context.load.attempts.load(root.key))
+def _attempts(root: StepRow, info: Asked) -> list[Attempt]:
+    return cast("list[Attempt]", info.context.load.attempts.get(root.key))
 
 
 @strawberry.type
@@ -131,12 +131,12 @@ def _run_id(root: RunRow) -> strawberry.ID:
     return global_id("Run", root.id)
 
 
-async def _job(
+def _job(
     root: RunRow, info: Asked
 ) -> Annotated[Job, strawberry.lazy("nomaflow_api.graph_jobs")] | None:
     if root.job_id is None:
         return None
-    return cast("Job | None", await info.context.load.jobs.load(root.job_id))
+    return cast("Job | None", info.context.load.jobs.get(root.job_id))
 
 
 def _run_seconds(root: RunRow) -> float | None:
@@ -155,20 +155,20 @@ def _run_error(root: RunRow) -> Failure | None:
     return failure_of(root)
 
 
-async def _replay_of(root: RunRow, info: Asked) -> Run | None:
+def _replay_of(root: RunRow, info: Asked) -> Run | None:
     if root.replay_of is None:
         return None
-    return as_run(await info.context.load.runs.load(root.replay_of))
+    return as_run(info.context.load.runs.get(root.replay_of))
 
 
-async def _parent(root: RunRow, info: Asked) -> Run | None:
+def _parent(root: RunRow, info: Asked) -> Run | None:
     if root.parent_run_id is None:
         return None
-    return as_run(await info.context.load.runs.load(root.parent_run_id))
+    return as_run(info.context.load.runs.get(root.parent_run_id))
 
 
-async def _steps(root: RunRow, info: Asked) -> list[StepRun]:
-    return cast("list[StepRun]", await info.context.load.steps.load(root.id))
+def _steps(root: RunRow, info: Asked) -> list[StepRun]:
+    return cast("list[StepRun]", info.context.load.steps.get(root.id))
 
 
 def _viewer_can(info: Asked) -> list[Permission]:

@@ -75,6 +75,7 @@ class JobQueries:
         asked = cursors.window(first=first, after=after or None, read=_read_name)
         wanted = filter.as_filter() if filter else JobFilter()
         page = await job_pages.page(db, wanted, asked)
+        await info.context.load.ahead_of_jobs(page.rows, info)
         found = cursors.Connection(
             nodes=page.rows,
             page=page,

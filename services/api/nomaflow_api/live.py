@@ -72,7 +72,7 @@ async def _known(context: Context, text: str) -> UUID:
     """Read the id of a run that is there; the same refusal for one that is not or not yours."""
     context.need(Permission.SEE)
     run_id = uuid_of("Run", text)
-    if await context.load.runs.load(run_id) is None:
+    if await context.load.runs.find(run_id) is None:
         raise bad_input("There is no such run.")
     return run_id
 

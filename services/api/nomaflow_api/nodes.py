@@ -29,12 +29,12 @@ class NodeQueries:
 async def _found(context: Context, kind: str, rest: str) -> Any:
     match kind:
         case "Job":
-            return await context.load.jobs.load(UUID(rest))
+            return await context.load.jobs.find(UUID(rest))
         case "Run":
-            return await context.load.runs.load(UUID(rest))
+            return await context.load.runs.find(UUID(rest))
         case "StepRun":
             run_id, _, position = rest.partition(":")
-            return await context.load.step.load((UUID(run_id), _small(position)))
+            return await context.load.step.find((UUID(run_id), _small(position)))
         case "Connector":
             return await connectors.row(context, rest)
         case _:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import strawberry
@@ -17,7 +17,9 @@ from nomaflow_api.cursors import Connection
 from nomaflow_api.enums import RunKind, RunStatus
 
 if TYPE_CHECKING:
-    from nomaflow.store.database import Database
+    from strawberry.types.info import Info
+
+    from nomaflow_api.context import Context
     from nomaflow_api.graph_runs import RunConnection
 
 
@@ -67,7 +69,9 @@ def of_job(wanted: RunFilter, name: str) -> RunFilter:
     return replace(wanted, jobs=[name])
 
 
-async def connection(db: Database, wanted: RunFilter, asked: Asked, order: Order) -> RunConnection:
+async def connection(
+    info: Info[Context, Any], wanted: RunFilter, asked: Asked, order: Order
+) -> RunConnection:
     """Read one page; the whole list is counted only if someone looks at totalCount."""
     kind = order.name.lower()
 
@@ -84,7 +88,9 @@ async def connection(db: Database, wanted: RunFilter, asked: Asked, order: Order
         before=asked.before or None,
         read=read,
     )
+    db = info.context.db
     page = await history.page(db, wanted, window, order)
+    await info.context.load.ahead_of_runs(page.rows, info)
     found = Connection(
         nodes=page.rows,
         page=page,

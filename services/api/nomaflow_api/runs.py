@@ -41,7 +41,7 @@ class RunTriggerInput:
 
 
 async def _run(context: Context, run_id: UUID) -> Run | None:
-    return as_run(await context.load.runs.load(run_id))
+    return as_run(await context.load.runs.find(run_id))
 
 
 @strawberry.type
@@ -65,9 +65,7 @@ class RunQueries:
         info.context.need(Permission.SEE)
         asked = run_lists.Asked(first=first, after=after, last=last, before=before)
         wanted = filter.as_filter() if filter else RunFilter()
-        return await run_lists.connection(
-            info.context.db, wanted, asked, order_by or RunOrder.QUEUED_DESC
-        )
+        return await run_lists.connection(info, wanted, asked, order_by or RunOrder.QUEUED_DESC)
 
 
 @strawberry.type
