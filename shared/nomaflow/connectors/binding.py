@@ -76,6 +76,11 @@ def bind(name: str, value: Any, server: ServerType) -> Bound:  # noqa: PLR0911  
     return Bound(sent, f"::{through}::{spelled(server)}")
 
 
+def as_text(name: str, value: Any) -> Bound:
+    """Bind for a place whose only type is the text we said it is."""
+    return Bound(None if value is None else _text(name, value))
+
+
 def _is_native(value: Any, type_name: str) -> bool:
     if isinstance(value, datetime):
         return type_name == ("timestamptz" if value.tzinfo else "timestamp")

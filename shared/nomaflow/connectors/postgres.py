@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 
 from nomaflow.connectors import postgres_errors, statement
-from nomaflow.connectors.binding import Bound, bind, spelled
+from nomaflow.connectors.binding import as_text, bind, spelled
 from nomaflow.connectors.postgres_pool import PostgresConnections
 from nomaflow.connectors.spec import SqlConnectorSpec
 from nomaflow.connectors.sql import Params, Result, Row, Session, SqlConnector, SqlPool
@@ -184,6 +184,7 @@ class PostgresConnector(SqlConnector):
         connection = await self.raw()
         with self.translated(sql):
             shape = await self._shape(connection, sql)
+            await connection.execute("SELECT")  # see `describe`
         return {
             name: spelled(server) for name, server in zip(shape.order(), shape.types, strict=True)
         }
@@ -196,6 +197,9 @@ class PostgresConnector(SqlConnector):
             prepared = await self._prepare(
                 connection, shape.parsed.numbered(shape.casts, apart=shape.apart)
             )
+            # The driver prepares without ending the implicit transaction; a BEGIN that asks for
+            # a snapshot of its own would come too late.
+            await connection.execute("SELECT")
             return tuple(prepared.get_attributes())
 
     async def _ready(self, connection: Any, sql: str, params: Mapping[str, Any]) -> Ready:
@@ -207,7 +211,7 @@ class PostgresConnector(SqlConnector):
         bound = [
             bind(name, params[name], server)
             if number not in shape.casts
-            else _as_text(name, params)
+            else as_text(name, params[name])
             for number, (name, server) in enumerate(zip(order, shape.types, strict=True), 1)
         ]
         casts = dict(shape.casts)
@@ -278,19 +282,6 @@ class PostgresConnector(SqlConnector):
             shape = self._shapes.get(sql or "")
             names = shape.order() if shape else ()
             raise postgres_errors.failed(self.name, error, names) from error
-
-
-def _as_text(name: str, params: Mapping[str, Any]) -> Bound:
-    """For a place whose only type is the text we said it is."""
-    return bind(name, params[name], _TextType())
-
-
-@dataclass(frozen=True, slots=True)
-class _TextType:
-    oid: int = 25
-    name: str = "text"
-    kind: str = "scalar"
-    schema: str = "pg_catalog"
 
 
 def _rowcount(command: str) -> int:

@@ -45,9 +45,12 @@ async def _type(connection: Any, source: Column) -> str:
             f"the source column {source.name!r} has the type {source.base}, which no table can "
             "hold; cast it in `source.query`"
         )
+    is_domain = source.declared != source.full_type
+    if is_domain and await _is_known(connection, source.declared):
+        return source.declared
     if source.is_builtin:
         return source.full_type
-    if await connection.fetchval("SELECT pg_catalog.to_regtype($1) IS NOT NULL", source.base):
+    if await _is_known(connection, source.base):
         return source.base
     if source.is_enum:
         return "text"
@@ -55,6 +58,11 @@ async def _type(connection: Any, source: Column) -> str:
         f"the source column {source.name!r} has the type {source.base}, which the target's "
         "database does not have; create the type there, or cast the column in `source.query`"
     )
+
+
+async def _is_known(connection: Any, name: str) -> bool:
+    found = await connection.fetchval("SELECT pg_catalog.to_regtype($1) IS NOT NULL", name)
+    return bool(found)
 
 
 def _primary_key(reading: Reading, wanted: Mapping[str, str]) -> tuple[str, ...]:

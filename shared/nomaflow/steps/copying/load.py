@@ -21,6 +21,8 @@ from nomaflow.steps.copying.reading import Reading
 
 _EVENT_SECONDS = 0.25
 _LINE_SECONDS = 1.0
+# data exception, undefined object (regclass), feature not supported (NaN to bigint)
+_VALUE_ERRORS = ("22", "42P01", "42704", "0A000")
 _COMPLAINT = re.compile(rf'"{COMPLAINT}(\d+):(.*?)"(?: \(SQLSTATE|;)', re.DOTALL)
 
 
@@ -94,10 +96,10 @@ class Load:
         return Passed(rows, rows)
 
     def _explained(self, error: StepError) -> StepError:
-        """A value that would have changed on the way, named with its columns."""
+        """A value that would have changed on the way, or could not be read, with its column."""
         found = _COMPLAINT.search(error.message)
         if found is None:
-            return error
+            return self._suspected(error)
         pair = self.crossings[int(found.group(1))].pair
         return StepError(
             f"the source column {pair.source.name!r} ({pair.source.declared}) holds "
@@ -105,6 +107,18 @@ class Load:
             f"({pair.target.declared}) cannot hold without loss; widen it, or convert the value "
             "in `source.query`"
         )
+
+    def _suspected(self, error: StepError) -> StepError:
+        """The server refused a value and did not say of which column: those it had to convert."""
+        converted = [
+            f"{pair.source.name!r} ({pair.source.declared} to {pair.target.declared})"
+            for pair in (crossing.pair for crossing in self.crossings)
+            if pair.source.declared != pair.target.declared
+        ]
+        cause = getattr(error.__cause__, "sqlstate", None) or ""
+        if not converted or "column" in error.message or not cause.startswith(_VALUE_ERRORS):
+            return error
+        return StepError(f"{error.message}; converted columns: {', '.join(converted)}")
 
 
 class Progress:
@@ -151,7 +165,7 @@ class Progress:
 
 async def _check(connection: Any, crossing: Crossing) -> None:
     try:
-        await connection.prepare(crossing.probe)
+        await connection.execute(crossing.probe)
     except asyncpg.PostgresError as error:
         pair = crossing.pair
         raise StepError(

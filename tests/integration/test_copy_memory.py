@@ -1,0 +1,54 @@
+"""Memory is bounded by configuration, not by data."""
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+from copying import Pair
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+MB = 1_000_000
+
+
+@pytest.fixture
+async def pair(new_pg_url):
+    made = Pair(await new_pg_url(), await new_pg_url())
+    yield made
+    await made.close()
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+
+
+@contextlib.asynccontextmanager
+async def peak():
+    """The highest resident size above the one at the beginning, in bytes."""
+    seen = {"over": 0}
+    start = resident()
+
+    async def watch():
+        while True:
+            seen["over"] = max(seen["over"], resident() - start)
+            await asyncio.sleep(0.01)
+
+    task = asyncio.create_task(watch())
+    yield seen
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("mode", ["overwrite", "upsert"])
+async def test_a_copy_takes_the_same_memory_whatever_the_table(pair, mode):
+    await pair.script(
+        "ops",
+        "CREATE TABLE wide (id int PRIMARY KEY, body text);"
+        "INSERT INTO wide SELECT g, repeat(md5(g::text), 30) FROM generate_series(1, 150000) g",
+    )
+    await pair.copy({"table": "wide", "where": "id <= 100"}, "wide")
+    async with peak() as seen:
+        result = await pair.copy("wide", "wide", mode=mode)
+    assert result.output["source_rows"] == 150_000
+    assert seen["over"] < 32 * MB, seen
