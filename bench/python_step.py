@@ -15,7 +15,7 @@ from nomaflow_worker.sandbox.pool import Sandbox
 from nomaflow_worker.sandbox.request import ChildRequest
 
 CALLS = 60
-BETWEEN_SECONDS = 0.03
+BETWEEN_SECONDS = 0.1
 TARGET_MS = 25.0
 SOURCE = "async def f(ctx, *, n: int = 1, **_):\n    return {'n': n}\n"
 

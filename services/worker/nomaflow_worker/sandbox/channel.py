@@ -59,6 +59,9 @@ class Channel:
         self.send({"ask": what, "name": name, "number": number})
         return answer.result()
 
+    def awaits_answers(self) -> bool:
+        return not all(answer.done() for answer in self._asked.values())
+
     def _write(self, data: bytes) -> bool:
         # A worker that is gone has nobody to tell, and the guardian is at work already.
         with self._sending, contextlib.suppress(OSError):

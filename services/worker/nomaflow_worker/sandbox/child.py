@@ -100,9 +100,9 @@ class _Call:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
-        if self._channel.send_text(answer):
-            # The guardian ends this process now. Closing the line would make answers bounce
-            # that the worker still sends, and lose it what is on the line.
+        if self._channel.send_text(answer) and self._channel.awaits_answers():
+            # Closing the line would make them bounce, and lose the worker what is on it. The
+            # guardian ends this process as soon as the worker has read the answer.
             time.sleep(_LINGER_SECONDS)
 
     async def _answer(self, ctx: ChildContext) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import socket
 import sys
@@ -22,7 +23,7 @@ from nomaflow_worker.sandbox.request import ChildListener, ChildRequest
 log = structlog.get_logger(__name__)
 
 _GRACE_SECONDS = 1.0
-_HEAD_START_SECONDS = 0.02
+_HEAD_START_SECONDS = 0.1
 
 
 class Sandbox:
@@ -53,6 +54,7 @@ class Sandbox:
         self._refilling: asyncio.Task[None] | None = None
         self._hatching: set[asyncio.Task[Spare]] = set()
         self._calls: set[asyncio.Task[Any]] = set()
+        self._latest: asyncio.Event | None = None
         self._said_obstacle = False
 
     async def start(self) -> None:
@@ -108,8 +110,10 @@ class Sandbox:
         call = asyncio.create_task(conversation.hold(timeout_seconds), name=request.callable)
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
+        over = self._latest = asyncio.Event()
+        call.add_done_callback(lambda _: over.set())
         if self._refilling is None or self._refilling.done():
-            self._refilling = asyncio.create_task(self._refill(call), name="sandbox refill")
+            self._refilling = asyncio.create_task(self._refill(), name="sandbox refill")
         try:
             return await call
         except asyncio.CancelledError:
@@ -131,10 +135,14 @@ class Sandbox:
                 first.close()
         return spare or await self._new()
 
-    async def _refill(self, call: asyncio.Task[Any] | None = None) -> None:
-        """Make children in advance, once `call`, which needs the CPU more, is well under way."""
-        if call is not None:
-            await asyncio.wait({call}, timeout=_HEAD_START_SECONDS)
+    async def _refill(self) -> None:
+        """Make children in advance, once the latest call, which needs the CPU more, has its own."""
+        latest = None
+        while self._latest is not None and self._latest is not latest:
+            latest = self._latest
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_HEAD_START_SECONDS):
+                    await latest.wait()
         while len(self._spares) < self._warm and not self._stopped:
             try:
                 self._spares.append(await self._new())
