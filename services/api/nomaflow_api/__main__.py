@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -100,6 +101,8 @@ async def _serve(settings: Settings, options: Options, listener: socket.socket) 
     logs.configure("api", look=settings.log_format, redact=backing.secrets.masked)
     server = Server(config(app.make(backing)))
     log.info("api is listening", host=settings.host, port=settings.port)
+    gc.collect()
+    gc.freeze()  # the schema stays for ever; looking at it again only makes some answers slow
     await server.serve(sockets=[listener])
     log.info("api has stopped")
 

@@ -273,3 +273,23 @@ async def test_an_event_stream_tells_the_same(api, worker):
     assert frames[-1].startswith("event: complete")
     data = [json.loads(f.split("data: ", 1)[1]) for f in frames[:-1]]
     assert told([d["data"] for d in data]) == FACTS
+
+
+async def test_a_feed_outlives_the_connections_it_reads_by(api, worker):
+    run_id = await worker.born()
+    await worker.claim()
+    async with api.socket() as socket:
+        await socket.subscribe(EVENTS, run=str(run_id))
+        heard = [await socket.next() for _ in range(3)]
+        for n in range(3):
+            await api.db.execute(
+                """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE application_name = 'nomaflow api' AND pid <> pg_backend_pid()"""
+            )
+            await worker.log(run_id, f"line {n}")
+        await worker.done(run_id)
+        await worker.done(run_id)
+        heard += await socket.rest()
+    lines = [fact[2] for fact in told(heard) if fact[0] == "line"]
+    assert lines == ["line 0", "line 1", "line 2"]
+    assert told(heard)[-1] == ("run", "SUCCEEDED", None)
