@@ -175,7 +175,8 @@ def main() -> None:
         uid = None
     tasks = processes.tasks_of_user(os.getuid() if uid is None else uid)
     nursery = Nursery(control, House(plugins, scratch, uid, tasks, lease))
-    control.sendall(wire.frame({"ready": {"obstacle": why_not}}))
+    with contextlib.suppress(OSError):  # a worker that is gone already is noticed by serving
+        control.sendall(wire.frame({"ready": {"obstacle": why_not}}))
     gc.collect()
     # What is here now is never garbage: a child's collector need not touch these pages.
     gc.freeze()
