@@ -91,7 +91,7 @@ def address(settings: HttpSettings, request: Request) -> httpx.URL:
         url = _with_query(url, {**_key_in_query(request.auth or settings.auth), **request.query})
     except (httpx.InvalidURL, UnicodeError, TypeError, ValueError) as error:
         raise StepError(f"the URL cannot be read: {error}", retryable=False) from None
-    if not url.is_absolute_url:
+    if not url.scheme:
         raise StepError(
             f"the URL {request.url[:60]!r} is not absolute; begin it with https:// or name a "
             "connector",
