@@ -51,13 +51,13 @@ def say(line: str = "") -> None:
 class Demo:
     """One demo from an empty folder to a green run."""
 
-    def __init__(self, home: Path | None, port: int | None) -> None:
-        self.project = DEMO / "project"
+    def __init__(self, folder: Path, home: Path | None, port: int | None) -> None:
+        self.project = folder / "project"
         self.project.mkdir(parents=True, exist_ok=True)
         chosen = homes.choose(home, self.project)
-        self.home = DEMO / "home" if chosen.is_relative_to(self.project) else chosen
+        self.home = folder / "home" if chosen.is_relative_to(self.project) else chosen
         self.port = port
-        self.log = DEMO / "up.log"
+        self.log = folder / "up.log"
         self.up: subprocess.Popen[bytes] | None = None
         self.stopped = threading.Event()
         quiet = {"tell": lambda _line: None}
@@ -195,20 +195,21 @@ class Demo:
 
     def _show(self, state: homes.State) -> None:
         """Say where everything is."""
-        nomaflow, home = short(NOMAFLOW), f"--home {short(self.home)}"
         say(f"""
 GraphiQL     {state.url}/graphiql#token={state.admin_token}
 GraphQL      {state.url}/graphql
 Token        {state.admin_token}
 Log          {short(self.log)}
-
-Next         {nomaflow} job list {home}
-             {nomaflow} job run github-releases-tables --follow {home}
-             {nomaflow} job run github-releases-hourly --follow {home}
 """)
 
     def _stay(self) -> None:
-        say("Everything stays up; Ctrl-C ends it.")
+        nomaflow, home = short(NOMAFLOW), f"--home {short(self.home)}"
+        say(f"""\
+Next         {nomaflow} job list {home}
+             {nomaflow} job run github-releases-tables --follow {home}
+             {nomaflow} job run github-releases-hourly --follow {home}
+
+Everything stays up; Ctrl-C ends it.""")
         while not self.stopped.wait(0.5):
             self._check()
 
@@ -258,10 +259,12 @@ def tail(log: Path, lines: int = 30) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--once", action="store_true", help="stop everything after the green run")
-    parser.add_argument("--home", type=Path, help="where data lives; default: inside the clone")
+    parser.add_argument("--folder", type=Path, default=DEMO, help="default: .nomaflow/demo here")
+    parser.add_argument("--home", type=Path, help="where data lives; default: in that folder")
     parser.add_argument("--port", type=int, help="port of the API; default: 8080 or the next free")
     options = parser.parse_args()
-    return Demo(options.home, options.port).run(once=options.once)
+    demo = Demo(options.folder.absolute(), options.home, options.port)
+    return demo.run(once=options.once)
 
 
 if __name__ == "__main__":
