@@ -183,6 +183,7 @@ class Context:
             connectors=self._tools.connections.kinds(),
             environ={name: env[name] for name in call.env if name in env},
             limits=Limits(memory_mb=call.memory_mb, cpu_seconds=call.cpu_seconds),
+            policy=self._policy,
         )
         return await self._tools.sandbox.call(request, _Ear(self), timeout_seconds=self._timeout)
 
