@@ -81,8 +81,6 @@ async def test_cron_fires_once_a_second_and_what_it_could_not_run_is_a_row(up, w
     assert len(set(due)) == len(due) >= 5
     moments = [datetime.fromisoformat(at) for at in due]
     assert {b - a for a, b in pairwise(moments)} == {timedelta(seconds=1)}
-        len(due) - 1
-    )
     skipped = [run for run in runs if run["status"] == "SKIPPED"]
     assert len(skipped) >= 3
     assert {run["reason"] for run in skipped} == {"skipped: previous run still running"}
