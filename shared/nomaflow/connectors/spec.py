@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -12,6 +12,8 @@ from pydantic import (
     Discriminator,
     Field,
     TypeAdapter,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -123,6 +125,12 @@ class ConnectorSpec(_Part):
         default_factory=dict, description="Named queries (SQL connectors only)."
     )
 
+    @model_validator(mode="after")
+    def _only_sql_has_queries(self) -> Self:
+        if self.queries and self.kind != "sql":
+            raise ValueError("only SQL connectors have `queries`")
+        return self
+
     def rendered(self, render: Callable[[Any], Any]) -> ConnectorSpec:
         """The same connector with every `${...}` replaced, SQL of named queries left alone."""
         raw = self.model_dump(by_alias=True, exclude_unset=True, exclude={"queries"})
@@ -135,13 +143,11 @@ class ConnectorSpec(_Part):
 class SqlConnectorSpec(ConnectorSpec):
     """A database, by URL or by parts."""
 
-    kind: Literal["sql"] = "sql"
+    kind: Literal["sql"] = Field("sql", description="A database.")
     url: str | None = Field(
         None, repr=False, description="postgresql://user:password@host:port/database"
     )
-    driver: str | None = Field(
-        None, description="Instead of a URL: postgresql, mysql, sqlite, oracle or mssql."
-    )
+    driver: str | None = Field(None, description="Instead of a URL: postgresql.")
     host: str | None = Field(None, description="Host name or address.")
     port: int | Token | None = Field(None, description="Port; each driver has its own default.")
     database: str | None = Field(None, description="Database name.")
@@ -155,12 +161,15 @@ class SqlConnectorSpec(ConnectorSpec):
     pool_size: Annotated[int, Field(ge=1, le=100)] | Token = Field(
         5, description="At most so many connections per worker at once."
     )
-    trim_strings: bool = Field(
-        default=False, description="As a source: strip trailing blanks of text."
-    )
-    coalesce_nulls: bool = Field(
-        default=False, description="As a target: write a blank or 0 instead of NULL."
-    )
+    trim_strings: bool = Field(default=False, description="Only false in this version.")
+    coalesce_nulls: bool = Field(default=False, description="Only false in this version.")
+
+    @field_validator("trim_strings", "coalesce_nulls")
+    @classmethod
+    def _offered(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001  pydantic calls it
+        if value:
+            raise ValueError(f"`{info.field_name} = true` is not available in this version")
+        return value
 
     @model_validator(mode="after")
     def _url_or_parts(self) -> SqlConnectorSpec:
@@ -181,20 +190,20 @@ class SqlConnectorSpec(ConnectorSpec):
 class HttpConnectorSpec(ConnectorSpec):
     """An HTTP API: where it is, and what every request carries."""
 
-    kind: Literal["http"] = "http"
+    kind: Literal["http"] = Field("http", description="An HTTP API.")
     url: str = Field(repr=False, description="The base URL; steps then give relative ones.")
     headers: Headers = Field(
         default_factory=dict, repr=False, description="Sent with every request."
     )
     auth: Auth | None = Field(
-        None, repr=False, description="bearer, basic, api_key, oauth2 or aws_sigv4."
+        None, repr=False, description="Credentials: bearer, basic or api_key."
     )
 
 
 class LdapConnectorSpec(ConnectorSpec):
     """A directory."""
 
-    kind: Literal["ldap"] = "ldap"
+    kind: Literal["ldap"] = Field("ldap", description="A directory.")
     url: str = Field(description="ldap://host or ldaps://host")
     bind_dn: str | None = Field(None, description="Who binds; absent: anonymous.")
     bind_password: str | None = Field(None, repr=False, description="Its password.")

@@ -54,7 +54,10 @@ class HttpStep(Step):
     connector: str | None = Field(
         None, description="An HTTP connector; its URL is the base of a relative `url`."
     )
-    url: str = Field(min_length=1, description="Where to send the request.")
+    url: str = Field(
+        min_length=1,
+        description="Where to send the request; under a connector, relative to its URL.",
+    )
     method: Annotated[Method, BeforeValidator(_upper)] = Field(
         "GET", description="GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS, in any case."
     )

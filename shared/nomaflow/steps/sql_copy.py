@@ -36,7 +36,7 @@ class SqlCopy(Step):
         "append: rows are added; upsert: inserted or updated by the target's primary key.",
     )
     batch_size: int = Field(
-        10_000, ge=1, le=1_000_000, description="Rows per progress line and per fetch."
+        10_000, ge=1, le=1_000_000, description="Rows that count as one batch in progress reports."
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
