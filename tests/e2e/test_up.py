@@ -187,7 +187,7 @@ def test_it_serves_says_where_and_listens_on_this_machine_alone(shared_up):
     until(welcomed)
     assert up.said.count(state.admin_token) == 1
     assert f"{state.url}/graphiql" in up.said
-    assert "1 jobs, 1 steps" in up.said
+    assert "1 job, 1 step" in up.said
     family = [psutil.Process(up.process.pid), *up.family()]
     listening = {
         connection.laddr.ip

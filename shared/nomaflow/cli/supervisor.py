@@ -216,6 +216,7 @@ class Supervisor:
             welcome(
                 Installation(
                     url=self._place.url,
+                    graphiql=self._settings.graphiql,
                     home=self._place.home,
                     project=self._place.project,
                     **self._token_facts(state, is_new=token_is_new),
@@ -288,4 +289,8 @@ def _what_is_loaded(folder: Path) -> tuple[str, list[str]]:
     problems = [f"{p.file}:{p.line}: {p.message}" for p in files.problems]
     if not files.jobs and not problems:
         return "no jobs yet: write a jobs.toml in the project folder", []
-    return f"{len(files.jobs)} jobs, {steps} steps", problems
+    return f"{_counted(len(files.jobs), 'job')}, {_counted(steps, 'step')}", problems
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

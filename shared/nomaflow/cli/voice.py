@@ -45,6 +45,7 @@ class Installation:
     """The facts of the welcome."""
 
     url: str
+    graphiql: bool
     home: Path
     project: Path
     token: str
@@ -61,9 +62,8 @@ def welcome(facts: Installation) -> Panel:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     rows = [
-        ("Console", Text(f"{facts.url}/", style="bold")),
-        ("GraphQL", Text(f"{facts.url}/graphql")),
-        ("GraphiQL", Text(f"{facts.url}/graphiql")),
+        ("GraphQL", Text(f"{facts.url}/graphql", style="bold")),
+        ("GraphiQL", Text(f"{facts.url}/graphiql" if facts.graphiql else "switched off")),
         ("Health", Text(f"{facts.url}/health  and  {facts.url}/ready")),
         ("Token", Text.assemble((facts.token, "bold"), f"  {facts.token_source}")),
         ("Home", Text(str(facts.home))),
