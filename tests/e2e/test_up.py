@@ -33,6 +33,14 @@ name = "count"
 type = "sql_query"
 connector = "default"
 query = "SELECT 1 AS one"
+
+[[jobs]]
+name = "slow"
+[[jobs.steps]]
+name = "sleep"
+type = "sql_query"
+connector = "default"
+query = "SELECT pg_sleep(300)"
 """
 
 
@@ -187,7 +195,7 @@ def test_it_serves_says_where_and_listens_on_this_machine_alone(shared_up):
     until(welcomed)
     assert up.said.count(state.admin_token) == 1
     assert f"{state.url}/graphiql" in up.said
-    assert "1 job, 1 step" in up.said
+    assert "2 jobs, 2 steps" in up.said
     family = [psutil.Process(up.process.pid), *up.family()]
     listening = {
         connection.laddr.ip
@@ -258,6 +266,15 @@ def test_what_dies_is_started_again_and_what_ran_is_kept(up, folder, free_port):
         until(replaced)
         assert f"{name} was killed by SIGKILL; starting it again" in up.said
     up.wait_until_ready()
+    for program in ("postgres", "valkey-server"):
+        next(p for p in up.family() if p.name().startswith(program)).kill()
+
+    def both_answer_again():
+        return up.said.count("answers again") == 2
+
+    until(both_answer_again)
+    up.wait_until_ready()
+    assert len(up.run_hello()) == len(first) + 1
     family = up.family()
     assert up.stop() == 0
     assert not [process for process in family if process.is_running()]
@@ -266,7 +283,7 @@ def test_what_dies_is_started_again_and_what_ran_is_kept(up, folder, free_port):
 
     with running(folder, "--port", free_port) as again:
         assert first.items() <= again.runs().items()
-        assert len(again.run_hello()) == len(first) + 1
+        assert len(again.run_hello()) == len(first) + 2
         assert again.stop(signal.SIGINT) == 0
 
 
@@ -282,6 +299,26 @@ def test_a_killed_supervisor_leaves_no_process_and_loses_nothing(up, folder, fre
     until(gone)
     with running(folder, "--port", free_port) as again:
         assert ran.items() <= again.runs().items()
+
+
+def test_a_second_wish_to_end_does_not_wait_for_the_step(up):
+    assert up.api("POST", "/admin/jobs/slow/run", json={}).is_success
+
+    def running_now():
+        return "RUNNING" in up.runs().values()
+
+    until(running_now)
+    family = up.family()
+    up.process.send_signal(signal.SIGINT)
+
+    def is_draining():
+        return "worker is stopping" in up.said
+
+    until(is_draining)
+    assert up.process.poll() is None
+    assert up.stop(signal.SIGINT) == 0
+    assert "worker did not end in time; killing it" in up.said
+    assert not [process for process in family if process.is_running()]
 
 
 async def test_given_servers_replace_the_embedded_ones(folder, free_port, database_url, redis_url):
