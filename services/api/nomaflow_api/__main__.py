@@ -19,6 +19,7 @@ from nomaflow.errors import NomaflowError
 from nomaflow.settings import Settings
 from nomaflow_api import app
 from nomaflow_api.backing import Backing, Options
+from nomaflow_api.responses import SafeHeaders
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -47,7 +48,7 @@ class Server(uvicorn.Server):
 def config(application: Starlette) -> uvicorn.Config:
     """Say how uvicorn serves: our log, no trust in proxies, small WebSocket messages."""
     return uvicorn.Config(
-        application,
+        SafeHeaders(application),  # outside of everything, so that no answer goes without
         lifespan="on",
         log_config=None,
         log_level="warning",  # what it says of its starting and ending, we say too

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.routing import Route, WebSocketRoute
 
 from nomaflow_api import failures
@@ -17,7 +16,7 @@ from nomaflow_api.auth import Doorkeeper
 from nomaflow_api.health import Health
 from nomaflow_api.http import GraphqlOverHttp
 from nomaflow_api.pages import Pages
-from nomaflow_api.responses import SafeHeaders, answer
+from nomaflow_api.responses import answer
 from nomaflow_api.rest import RestDoor
 from nomaflow_api.schema import Schema
 from nomaflow_api.websocket import GraphqlOverWebSocket
@@ -62,7 +61,6 @@ def make(backing: Backing) -> Starlette:
     return Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(SafeHeaders)],
         exception_handlers={HTTPException: _refused, Exception: _fault},
     )
 

@@ -293,3 +293,17 @@ async def test_a_feed_outlives_the_connections_it_reads_by(api, worker):
     lines = [fact[2] for fact in told(heard) if fact[0] == "line"]
     assert lines == ["line 0", "line 1", "line 2"]
     assert told(heard)[-1] == ("run", "SUCCEEDED", None)
+
+
+async def test_an_event_stream_that_is_cut_leaves_nothing_behind(api, worker):
+    run_id = await worker.born()
+    body = {"query": EVENTS, "variables": {"run": str(run_id)}}
+    accept = {"Accept": "text/event-stream"}
+    async with api.http.stream("POST", "/graphql", json=body, headers=accept) as response:
+        async for chunk in response.aiter_text():
+            assert "RunChanged" in chunk
+            break
+        assert api.backing.feeds._rings
+    async with asyncio.timeout(5):
+        while api.backing.feeds._rings:
+            await asyncio.sleep(0.01)
