@@ -24,6 +24,7 @@ from nomaflow.errors import NomaflowError
 NOMAFLOW = Path(sys.executable).with_name("nomaflow")
 START_SECONDS = 60
 PROGRAMS = ("api", "scheduler", "worker")
+pytestmark = pytest.mark.timeout(300)  # several whole starts in one test, on a busy machine
 
 JOBS = """
 [[jobs]]
