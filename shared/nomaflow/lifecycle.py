@@ -148,6 +148,8 @@ class StepChange:
     error: dict[str, Any] | None = None
     ended_try: StepStatus | None = None
     """Set when a try ended with this change: the status of its Attempt row."""
+    worker: str | None = None
+    """Who carried out that try, when it was not the one that writes this."""
 
     def __post_init__(self) -> None:
         """Refuse an edge that the drawing in docs/lifecycle.md does not have."""
@@ -363,20 +365,23 @@ def release(held: Held, reason: str, *, not_before_seconds: float | None = None)
     return _move(held, R.QUEUED, reason=reason, not_before_seconds=not_before_seconds)
 
 
-def hand_over(held: Held, result: Result, onward: Onward, reason: str) -> Move:
-    """Close the running link and hand the rest of the chain back (a draining worker)."""
-    move = succeed(held, result, onward)
-    if move.is_final:
+def hand_over(move: Move, reason: str) -> Move:
+    """Return the same move, but leave the link that it would open to another (X25, a drain)."""
+    begun = [c for c in move.steps if c.status is S.RUNNING and c.was is not S.RUNNING]
+    if not begun:
         return move
-    closed = tuple(c for c in move.steps if c.status is not S.RUNNING)
+    closed = tuple(c for c in move.steps if c not in begun)
     return replace(move, status=R.QUEUED, reason=reason, steps=closed)
 
 
-def interrupt(held: Held, policy: RetryPolicy, *, repeatable: bool, why: str) -> Move:
+def interrupt(
+    held: Held, policy: RetryPolicy, *, repeatable: bool, why: str, worker: str | None = None
+) -> Move:
     """Answer a link whose worker is gone (seed 002: rolled back through the retry policy).
 
     A repeatable link starts again at once and uses up none of the user's tries; any other has
-    had one failed try. Three interruptions without success end the run (poison).
+    had one failed try. Three interruptions without success end the run (poison). `worker` is
+    the one that is gone.
     """
     step = _running(held)
     count = step.interruptions + 1
@@ -389,7 +394,12 @@ def interrupt(held: Held, policy: RetryPolicy, *, repeatable: bool, why: str) ->
         "retry_after": None,
         "http_status": None,
     }
-    facts: dict[str, Any] = {"error": error, "ended_try": S.FAILED, "interruptions": count}
+    facts: dict[str, Any] = {
+        "error": error,
+        "ended_try": S.FAILED,
+        "interruptions": count,
+        "worker": worker,
+    }
     if count >= MAX_INTERRUPTIONS:
         return _stop_interrupted(held, step, facts, f"interrupted {count} times: {why}")
     if repeatable:
@@ -429,6 +439,22 @@ def _stop_interrupted(held: Held, step: StepState, facts: dict[str, Any], reason
         error=facts["error"],
         interruptions=1,
     )
+
+
+def give_up(held: Held, failure: Failure) -> Move:
+    """End a run that the engine itself cannot carry on, wherever it is."""
+    step = held.current
+    if step is not None and step.status is S.RUNNING:
+        return fail(held, failure, retry.RetryPolicy())
+    reason, error = f"it could not be carried on: {failure.message}", failure.as_json()
+    steps = tuple(
+        _change(s, S.FAILED, reason=reason, error=error)
+        if s.status is S.RETRYING
+        else _change(s, S.SKIPPED, reason=SKIPPED_EARLIER_FAILED)
+        for s in held.steps
+        if s.status not in FINAL_STEP
+    )
+    return _move(held, R.FAILED, *steps, reason=reason, error=error)
 
 
 def abort(held: Held, reason: str, *, shown: Any = None) -> Move:

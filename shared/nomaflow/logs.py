@@ -62,6 +62,8 @@ def configure(
     root.setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # That the server is away is ours to tell, in one line; the pool tells it with a traceback.
+    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
     for name in BRING_HANDLERS:  # of their own; one chain is enough
         logger = logging.getLogger(name)
         logger.handlers.clear()

@@ -201,12 +201,14 @@ async def test_the_table_repeats_the_law(db):
 async def test_renewal_answers_what_is_still_ours_and_who_wants_it_stopped(db):
     run_id = await born(db)
     (mine,) = await claim(db)
-    (kept,) = await claims.renew(db, "w1", 15)
+    fences = {run_id: mine.held.fence}
+    (kept,) = await claims.renew(db, "w1", fences, 15)
     assert (kept.run_id, kept.fence, kept.abort_requested_by) == (run_id, mine.held.fence, None)
     assert await runs.request_abort(db, run_id, "api", "too slow")
-    (kept,) = await claims.renew(db, "w1", 15)
+    (kept,) = await claims.renew(db, "w1", fences, 15)
     assert (kept.abort_requested_by, kept.abort_reason) == ("api", "too slow")
-    assert await claims.renew(db, "w2", 15) == []
+    assert await claims.renew(db, "w1", {run_id: mine.held.fence - 1}, 15) == []
+    assert await claims.renew(db, "w2", fences, 15) == []
 
 
 async def test_declared_tables_are_the_migrated_ones(database_url):

@@ -193,11 +193,32 @@ def test_three_interruptions_of_one_step_are_poison():
 
 def test_a_draining_worker_hands_over_at_a_boundary():
     run = held(S.RUNNING, S.PENDING)
-    move = lifecycle.hand_over(run, DONE, Onward(opens=1), "handed back: its worker is stopping")
+    words = "handed back: its worker is stopping"
+    move = lifecycle.hand_over(lifecycle.succeed(run, DONE, Onward(opens=1)), words)
     assert move.status is R.QUEUED
     assert [(c.position, c.status) for c in move.steps] == [(0, S.SUCCEEDED)]
-    last = lifecycle.hand_over(held(S.RUNNING), DONE, Onward(), "handed back")
+    last = lifecycle.hand_over(lifecycle.succeed(held(S.RUNNING), DONE, Onward()), words)
     assert last.status is R.SUCCEEDED
+
+
+def test_a_draining_worker_begins_no_other_try():
+    run = held(S.RETRYING, S.PENDING)
+    move = lifecycle.hand_over(lifecycle.reopen(run), "handed back")
+    assert (move.status, move.steps) == (R.QUEUED, ())
+
+
+def test_a_run_that_cannot_be_carried_on_ends_wherever_it_is():
+    failure = Failure.of(RuntimeError("no such revision"))
+    for statuses, after in (
+        ((S.RUNNING, S.PENDING), [S.FAILED, S.SKIPPED]),
+        ((S.SUCCEEDED, S.RETRYING), [S.FAILED]),
+        ((S.SUCCEEDED, S.PENDING), [S.SKIPPED]),
+        ((S.SUCCEEDED, S.SKIPPED), []),
+    ):
+        move = lifecycle.give_up(held(*statuses), failure)
+        assert move.status is R.FAILED
+        assert "no such revision" in move.reason
+        assert [c.status for c in move.steps] == after
 
 
 def test_a_surrendered_repeatable_step_is_tried_again_as_the_same_attempt():

@@ -103,9 +103,11 @@ class Sweep:
         await self._heard(await logs.progress(self.db, self.run_id, self.fence, 0, done))
 
     async def _still_ours(self) -> None:
-        held = await claims.renew(self.db, self.owner, self.lease_seconds)
-        ours = next((one for one in held if one.run_id == self.run_id), None)
-        if ours is None or ours.fence != self.fence:
+        held = await claims.renew(
+            self.db, self.owner, {self.run_id: self.fence}, self.lease_seconds
+        )
+        ours = next(iter(held), None)
+        if ours is None:
             raise LostError
         if ours.abort_requested_by is not None:
             words = f"aborted by {ours.abort_requested_by}"

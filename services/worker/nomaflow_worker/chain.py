@@ -16,14 +16,13 @@ import structlog
 from nomaflow import definitions, expression, lifecycle
 from nomaflow.errors import Failure, NomaflowError, StepError
 from nomaflow.lifecycle import Onward, RunStatus, StepStatus
-from nomaflow.retry import RetryPolicy
 from nomaflow.steps.base import EarlierStep
 from nomaflow.store import claims, logs
 from nomaflow_worker import alarms, preview, rendering
 from nomaflow_worker.attempt import Attempt, Outcome
 from nomaflow_worker.context import application
 from nomaflow_worker.journal import Journal
-from nomaflow_worker.record import LostClaimError, Record
+from nomaflow_worker.record import LostClaimError, Record, UnwritableError
 
 if TYPE_CHECKING:
     from nomaflow.job import JobSpec, StepSpec
@@ -109,8 +108,8 @@ class Chain:
             self._log.warning("the run is no longer this worker's; nothing more is written")
         except Exception as error:  # noqa: BLE001  nothing may leave a run without an owner
             self._log.exception("the run could not be carried on")
-            with contextlib.suppress(LostClaimError):
-                await self._give_up(error)
+            with contextlib.suppress(LostClaimError, UnwritableError):
+                await self.record.write(lifecycle.give_up(self.held, self._masked(error)))
         finally:
             if clock is not None:
                 clock.cancel()
@@ -122,13 +121,13 @@ class Chain:
         job_id, revision = self.claimed.job_id, self.claimed.job_revision
         if job_id is None or revision is None:
             raise StepError("the job of this run was removed before it could run")
-        return await definitions.of_run(self.tools.db, job_id, revision)
+        return await self.record.read(lambda: definitions.of_run(self.tools.db, job_id, revision))
 
     async def _live(self, spec: JobSpec) -> None:
         steps = {step.name: step for step in spec.steps}
         if any(s.status in lifecycle.FINAL_STEP for s in self.held.steps):
             await self._remember()
-        if self.claimed.rescued and self.claimed.opened is None and self.stopping is None:
+        if self.claimed.rescued and self.claimed.opened is None:
             await self._rescue(spec, steps)
         while self.held.status is RunStatus.RUNNING:
             state = self.held.current
@@ -186,10 +185,7 @@ class Chain:
         )
         words = f" · {done.summary}" if done.summary else ""
         self._say("INFO", f"step `{step.name}` succeeded{words}", step)
-        onward = self._onward(spec, step)
-        if self.draining:
-            return lifecycle.hand_over(self.held, done, onward, f"handed back: {STOPPING}")
-        return lifecycle.succeed(self.held, done, onward)
+        return lifecycle.succeed(self.held, done, self._onward(spec, step))
 
     def _failed(self, spec: JobSpec, step: StepSpec, outcome: Outcome) -> Move:
         error = outcome.error or StepError("the step ended without a result")
@@ -265,7 +261,8 @@ class Chain:
 
     async def _remember(self) -> None:
         """Read what earlier steps put out, whole: this chain did not run them itself."""
-        found = await claims.whole_outputs(self.tools.db, self.claimed.run_id)
+        run_id = self.claimed.run_id
+        found = await self.record.read(lambda: claims.whole_outputs(self.tools.db, run_id))
         for name, earlier in found.items():
             self.outputs[name] = EarlierStep(name, earlier["status"], earlier["output"])
 
@@ -275,16 +272,30 @@ class Chain:
         if state is None or state.status is not StepStatus.RUNNING:
             return
         step = steps[state.name]
-        for backend in await logs.backends_of(self.tools.db, self.claimed.run_id, state.position):
-            name = backend.get("application") or application(self.claimed.run_id, step.name)
-            await self.tools.connections.terminate(backend["connector"], backend["pid"], name)
+        await self._end_left_behind(step, state)
+        if self.stopping is not None:
+            return
         why = "its worker is gone"
         self._say("WARNING", f"step `{step.name}` was interrupted: {why}", step)
         repeatable = self._repeatable(spec, step, state)
-        move = lifecycle.interrupt(self.held, spec.retry_for(step), repeatable=repeatable, why=why)
+        move = lifecycle.interrupt(
+            self.held,
+            spec.retry_for(step),
+            repeatable=repeatable,
+            why=why,
+            worker=self.claimed.left_by,
+        )
         await self._write(move, spec)
         if move.status is RunStatus.RUNNING and move.wait_seconds > 0:
             await self._back_off(spec, move.wait_seconds)
+
+    async def _end_left_behind(self, step: StepSpec, state: StepState) -> None:
+        """End server processes that still work for a step nobody carries out any more."""
+        run_id, position = self.claimed.run_id, state.position
+        found = await self.record.read(lambda: logs.backends_of(self.tools.db, run_id, position))
+        for backend in found:
+            name = backend.get("application") or application(run_id, step.name)
+            await self.tools.connections.terminate(backend["connector"], backend["pid"], name)
 
     def _repeatable(self, spec: JobSpec, step: StepSpec, state: StepState) -> bool:
         if step.on_interrupt is not None:
@@ -294,15 +305,11 @@ class Chain:
         except (NomaflowError, StepError):
             return False
 
-    async def _give_up(self, error: Exception) -> None:
-        """Fail a run that the engine could not carry on, so that it is not tried for ever."""
-        state = self.held.current
-        if state is not None and state.status is StepStatus.RUNNING:
-            await self._write(lifecycle.fail(self.held, self._masked(error), RetryPolicy()), None)
-
     # Small things said often
 
-    async def _write(self, move: Move, spec: JobSpec | None) -> None:
+    async def _write(self, move: Move, spec: JobSpec) -> None:
+        if self.draining:
+            move = lifecycle.hand_over(move, f"handed back: {STOPPING}")
         if not move.is_final:
             await self.record.write(move)
             return

@@ -84,10 +84,10 @@ class LeaseKeeper:
                     connection = await self._connect()
                 before = self._owner.fences()
                 async with asyncio.timeout(self._beat):
-                    answer = await claims.renew(connection, self._worker, self._lease)
+                    answer = await claims.renew(connection, self._worker, before, self._lease)
                 self._safe_from(began)
                 self._read(before, answer)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except Exception as error:  # noqa: BLE001  this thread must not end: leases hang on it
                 if connection is not None:
                     connection.terminate()
                     connection = None
@@ -120,7 +120,7 @@ class LeaseKeeper:
         ours = {renewed.run_id: renewed for renewed in answer}
         for run_id, fence in before.items():
             renewed = ours.get(run_id)
-            if renewed is None or renewed.fence != fence:
+            if renewed is None:
                 self._owner.lost(run_id, fence)
             elif renewed.abort_requested_by is not None:
                 self._owner.abort_requested(

@@ -37,7 +37,10 @@ BEAT_SECONDS = 3.0
 
 
 def main() -> int:
-    """Run the worker until SIGTERM or SIGINT; 0 after an orderly end, 2 for wrong settings."""
+    """Run the worker until SIGTERM or SIGINT; 0 after an orderly end, 2 for wrong settings.
+
+    1 when a part of it fell: whoever looks after the worker starts it again.
+    """
     try:
         settings = Settings.read()
         database_url, redis_url = settings.database, settings.redis
@@ -50,8 +53,7 @@ def main() -> int:
     logs.configure(
         "worker", look=settings.log_format, redact=lambda value: secrets.masker().value(value)
     )
-    asyncio.run(_run(settings, name, project, secrets, database_url, redis_url))
-    return 0
+    return asyncio.run(_run(settings, name, project, secrets, database_url, redis_url))
 
 
 async def _run(
@@ -61,21 +63,22 @@ async def _run(
     secrets: Secrets,
     database_url: str,
     redis_url: str,
-) -> None:
+) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     capacity = settings.worker_capacity
-    db = await _database(database_url, capacity, stop)
-    if db is None:
-        return
+    opened = await _database(database_url, capacity, stop)
+    if opened is None:
+        return 0
+    db, default_url = opened
     redis = connection.connect(redis_url, queue=WORKER_QUEUE)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(db.close)
         stack.push_async_callback(redis.aclose)
         bell = await stack.enter_async_context(Bell(redis))
-        connections = Connections(project, await roles.default_url(database_url))
+        connections = Connections(project, default_url)
         stack.push_async_callback(connections.close)
         sandbox = Sandbox(project.plugins, user=_unprivileged())
         await sandbox.start()
@@ -111,7 +114,7 @@ async def _run(
             asyncio.create_task(_beat(db, name, supervisor, settings), name="beat"),
         ]
         log.info("worker is ready", name=name, capacity=capacity, tags=settings.worker_tags)
-        await _until(stop, tasks)
+        fell = await _until(stop, tasks)
         log.info("worker is stopping", running=supervisor.running)
         await supervisor.drain(settings.drain_seconds)
         for task in tasks:
@@ -120,6 +123,7 @@ async def _run(
         with contextlib.suppress(OSError, TimeoutError, *db.Error):
             await processes.leave(db, name)
     log.info("worker has stopped")
+    return int(fell)
 
 
 def _unprivileged() -> int | None:
@@ -132,14 +136,18 @@ def _unprivileged() -> int | None:
         return None
 
 
-async def _database(url: str, capacity: int, stop: asyncio.Event) -> Database | None:
-    """Open the pool, waiting for PostgreSQL as long as it takes; None when told to stop first."""
+async def _database(url: str, capacity: int, stop: asyncio.Event) -> tuple[Database, str] | None:
+    """Open the pool, and learn where `default` leads, waiting for PostgreSQL as long as it takes.
+
+    None when told to stop first.
+    """
     pause = 0.2
     while not stop.is_set():
         try:
+            default_url = await roles.default_url(url)
             return await database.connect(
                 url, min_size=2, max_size=min(capacity + 4, 20), application="nomaflow worker"
-            )
+            ), default_url
         except (OSError, TimeoutError, *database.Database.Error) as error:
             log.warning("waiting for the database", error=type(error).__name__)
             with contextlib.suppress(TimeoutError):
@@ -149,14 +157,15 @@ async def _database(url: str, capacity: int, stop: asyncio.Event) -> Database | 
     return None
 
 
-async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
-    """Wait for the word to stop; a part that ends by itself is our fault and ends the worker."""
+async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> bool:
+    """Wait for the word to stop; a part that ends by itself is our fault, and ends the worker."""
     waiting = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     for task in done - {waiting}:
         if error := task.exception():
             log.error("a part of the worker fell", part=task.get_name(), exc_info=error)
+    return not stop.is_set()
 
 
 async def _beat(db: Database, name: str, supervisor: Supervisor, settings: Settings) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
+import asyncpg
 import structlog
 
 from nomaflow.lifecycle import RunStatus
@@ -20,7 +22,21 @@ if TYPE_CHECKING:
     from nomaflow.store.runs import NewDelivery
     from nomaflow_worker.journal import Journal
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
+
+
+REFUSED = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    ValueError,  # asyncpg itself cannot write a value
+)
+"""What the same statement would meet again however often it is sent."""
+
+
+class UnwritableError(Exception):
+    """History refuses a move for good: something in it does not fit."""
 
 
 class LostClaimError(Exception):
@@ -50,27 +66,45 @@ class Record:
         if move.status is RunStatus.QUEUED and not move.not_before_seconds:
             self._bell.ring(move.run_id)
 
+    async def read(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask history something, again while the database is away; LostClaimError ends it."""
+        pause = 0.1
+        while not self.lost:
+            try:
+                return await ask()
+            except (OSError, TimeoutError, *self._db.Error) as error:
+                log.warning("a run waits for the database", error=str(error))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+        raise LostClaimError
+
     async def _commit(self, move: Move, deliveries: Sequence[NewDelivery]) -> int | None:
         lines = self.journal.take()
-        pause = 0.1
         while not (self.lost or self.journal.lost):
             try:
                 return await runs.apply(self._db, move, lines, deliveries)
+            except REFUSED as error:
+                if await self._was_written(move):
+                    return 0
+                raise UnwritableError(f"history does not take it: {error}") from error
             except (OSError, TimeoutError, *self._db.Error) as error:
                 log.warning("a move waits for the database", error=str(error), run=str(move.run_id))
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 2.0)
             if await self._was_written(move):
                 return 0
         return None
 
     async def _was_written(self, move: Move) -> bool:
-        """Tell, after a broken connection, whether the commit happened all the same."""
-        with contextlib.suppress(OSError, TimeoutError, *self._db.Error):
-            now = await runs.held(self._db, move.run_id)
-            if now is None or now.fence != move.fence:
+        """Tell, after a broken connection, whether the commit happened all the same.
+
+        Waits for the answer: written twice, a move would be told twice.
+        """
+        pause = 0.1
+        while not self.lost:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+            with contextlib.suppress(OSError, TimeoutError, *self._db.Error):
+                now = await runs.held(self._db, move.run_id)
+                if now is not None and now.fence == move.fence:
+                    return now == self.held.after(move) and now != self.held
                 self.lost = True
-                return False
-            after = self.held.after(move)
-            return now == after and now != self.held
         return False

@@ -7,6 +7,7 @@ ring, at once with one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,11 @@ class Supervisor:
         self._guard = threading.Lock()
         self._loop = asyncio.get_running_loop()
         self._awake = asyncio.Event()
+        self._claiming = asyncio.Lock()
+        self._unheard: bool | None = None
+        """Set when a claim's answer was lost: whether it was one of expired leases."""
         self._looked_for_expired = 0.0
+        self._looked_for_aborts = 0.0
         self.draining = False
 
     @property
@@ -58,7 +63,8 @@ class Supervisor:
         while not self.draining:
             self._awake.clear()
             try:
-                more = await self._claim()
+                async with self._claiming:
+                    more = await self._claim()
             except (OSError, TimeoutError, *self.tools.db.Error) as error:
                 log.warning("no claims while the database is away", error=type(error).__name__)
                 more = False
@@ -67,14 +73,18 @@ class Supervisor:
                 await self._rest()
 
     async def _rest(self) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):
                 await self._awake.wait()
-        except TimeoutError:
+        if self._loop.time() - self._looked_for_aborts >= LOOK_SECONDS:
             await self._hear_aborts()
 
     async def _claim(self) -> bool:
         """Take what there is room for; True when there may be more."""
+        if self.draining:  # since the lock was asked for
+            return False
+        if self._unheard is not None:
+            await self._take_unheard(expired=self._unheard)
         room = self.capacity - self.running
         if room <= 0:
             return False
@@ -89,7 +99,21 @@ class Supervisor:
             found.append(turn)
         return len(found) == room and self.running < self.capacity
 
+    async def _take_unheard(self, *, expired: bool) -> None:
+        """Begin what the last claim took, if it took anything: its answer never came."""
+        taken = await claims.claim_unheard(
+            self.tools.db,
+            self.tools.name,
+            list(self._chains),
+            lease_seconds=self.tools.limits.lease_seconds,
+            expired=expired,
+        )
+        self._unheard = None
+        for claimed in taken:
+            self._begin(claimed)
+
     async def _take(self, room: int, *, expired: bool) -> list[Claimed]:
+        self._unheard = expired
         taken = await claims.claim(
             self.tools.db,
             self.tools.name,
@@ -98,17 +122,20 @@ class Supervisor:
             tags=self._tags,
             expired=expired,
         )
+        self._unheard = None
         for claimed in taken:
             self._begin(claimed)
         return taken
 
     async def _take_turn(self) -> Claimed | None:
+        self._unheard = False
         taken = await claims.claim_turn(
             self.tools.db,
             self.tools.name,
             lease_seconds=self.tools.limits.lease_seconds,
             tags=self._tags,
         )
+        self._unheard = None
         if taken is not None:
             self._begin(taken)
         return taken
@@ -146,6 +173,9 @@ class Supervisor:
         """
         self.draining = True
         self.wake()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._claiming:
+                pass  # a claim under way is let finish: its runs are ours as well
         for chain in list(self._chains.values()):
             chain.drain()
         if self._tasks:
@@ -187,6 +217,7 @@ class Supervisor:
         await self._hear_aborts()
 
     async def _hear_aborts(self) -> None:
+        self._looked_for_aborts = self._loop.time()
         if not self._chains:
             return
         try:

@@ -16,7 +16,6 @@ from uuid import uuid4
 import structlog
 from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
-from redis.exceptions import RedisError
 
 from nomaflow.broker.connection import dump
 
@@ -105,7 +104,7 @@ class Bell:
         try:
             async with asyncio.timeout(RING_SECONDS):
                 await self._pipeline(rings, words)
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001  whatever it was, the next ring must go out
             self.lost += len(rings) + len(words)
             log.debug("doorbell lost", error=type(error).__name__, lost=self.lost)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from asyncpg import UniqueViolationError
@@ -44,6 +44,8 @@ class Claimed:
     abort_reason: str | None
     rescued: bool
     """True when it was taken over from a worker whose lease ran out."""
+    left_by: str | None
+    """The worker that had it before."""
     origin: str | None
     """Who declared the job, `file` or `api`: it decides which secrets and hosts it may use."""
     opened: int | None
@@ -57,7 +59,7 @@ class Claimed:
 
 
 _WAITING = """
-  SELECT id, fence, false AS rescued FROM nomaflow.runs
+  SELECT id, fence, worker, false AS rescued FROM nomaflow.runs
   WHERE status = 'queued' AND (not_before IS NULL OR not_before <= now())
     AND NOT serial AND lock IS NULL AND worker_tag = ANY ($4::text[])
   ORDER BY priority DESC, queued_at LIMIT $2 FOR UPDATE SKIP LOCKED"""
@@ -65,7 +67,7 @@ _WAITING = """
 # One that has its turn (it started before) comes back without asking; any other waits until
 # nobody of its job, and nobody with its lock, is between its start and its end.
 _TAKING_TURNS = """
-  SELECT id, fence, false AS rescued FROM nomaflow.runs w
+  SELECT id, fence, worker, false AS rescued FROM nomaflow.runs w
   WHERE status = 'queued' AND (not_before IS NULL OR not_before <= now())
     AND (serial OR lock IS NOT NULL) AND worker_tag = ANY ($4::text[])
     AND (started_at IS NOT NULL
@@ -80,10 +82,16 @@ _TAKING_TURNS = """
 # A lease also counts as held for one full lease after the server's own start: while PostgreSQL
 # was away nobody could renew it, and its owner may be well.
 _EXPIRED = """
-  SELECT id, fence, true AS rescued FROM nomaflow.runs
+  SELECT id, fence, worker, true AS rescued FROM nomaflow.runs
   WHERE status = 'running' AND lease_expires_at < clock_timestamp()
     AND pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => $3)
     AND worker_tag = ANY ($4::text[])
+  LIMIT $2 FOR UPDATE SKIP LOCKED"""
+
+# Claimed by this worker, which never heard of it: the answer was lost with the connection.
+_UNHEARD = """
+  SELECT id, fence, worker, true AS rescued FROM nomaflow.runs
+  WHERE status = 'running' AND lease_owner = $1 AND NOT id = ANY ($4::uuid[])
   LIMIT $2 FOR UPDATE SKIP LOCKED"""
 
 # `due` locks and so sees the newest row, the rest of the statement sees its snapshot: `seen`
@@ -106,7 +114,7 @@ WITH due AS ({due}
       + (SELECT count(*) FROM opening o JOIN nomaflow.step_runs s USING (run_id, position)
          WHERE o.run_id = r.id AND s.status <> 'running')
   FROM due JOIN seen USING (id, fence) WHERE r.id = due.id
-  RETURNING r.*, due.rescued
+  RETURNING r.*, due.rescued, due.worker AS left_by
 ), opened AS (
   UPDATE nomaflow.step_runs s SET
     status = 'running', reason = NULL, attempt = s.attempt + 1, tries = s.tries + 1,
@@ -141,6 +149,7 @@ FROM mine m ORDER BY m.priority DESC, m.queued_at"""
 _CLAIM_WAITING = _CLAIM.format(due=_WAITING)
 _CLAIM_TURN = _CLAIM.format(due=_TAKING_TURNS)
 _CLAIM_EXPIRED = _CLAIM.format(due=_EXPIRED)
+_CLAIM_UNHEARD = _CLAIM.format(due=_UNHEARD)
 
 
 async def claim(
@@ -197,6 +206,23 @@ async def claim_turn(
     return _claimed(rows[0]) if rows else None
 
 
+async def claim_unheard(
+    connection: Connection | Database,
+    owner: str,
+    known: Sequence[UUID],
+    *,
+    lease_seconds: float,
+    expired: bool,
+) -> list[Claimed]:
+    """Take what an earlier claim of this worker took although its answer was lost.
+
+    `expired` says what kind of claim that was: a waiting run's step has only been marked
+    running, an expired one's was interrupted.
+    """
+    rows = await connection.fetch(_CLAIM_UNHEARD, owner, 1000, lease_seconds, list(known))
+    return [replace(_claimed(row), rescued=expired) for row in rows]
+
+
 @dataclass(frozen=True, slots=True)
 class Renewed:
     """A lease that holds on, and whether someone asked to abort the run meanwhile."""
@@ -208,15 +234,22 @@ class Renewed:
 
 
 async def renew(
-    connection: Connection | Database, owner: str, lease_seconds: float
+    connection: Connection | Database, owner: str, held: Mapping[UUID, int], lease_seconds: float
 ) -> list[Renewed]:
-    """Prolong every lease of this worker in one statement; a run not in the answer is lost."""
+    """Prolong these leases of a worker in one statement; a run not in the answer is lost.
+
+    Only what the worker says it is at: a run that it gave up, or whose claim it never heard of,
+    must run out and go to another.
+    """
     rows = await connection.fetch(
-        """UPDATE nomaflow.runs
-           SET lease_expires_at = clock_timestamp() + make_interval(secs => $2)
-           WHERE lease_owner = $1 AND status = 'running'
-           RETURNING id, fence, abort_requested_by, abort_reason""",
+        """UPDATE nomaflow.runs r
+           SET lease_expires_at = clock_timestamp() + make_interval(secs => $4)
+           FROM unnest($2::uuid[], $3::bigint[]) AS h (id, fence)
+           WHERE r.id = h.id AND r.fence = h.fence AND r.status = 'running' AND lease_owner = $1
+           RETURNING r.id, r.fence, r.abort_requested_by, r.abort_reason""",
         owner,
+        list(held),
+        list(held.values()),
         lease_seconds,
     )
     return [Renewed(*row) for row in rows]

@@ -34,6 +34,8 @@ class Connection(Protocol):
 
 STATEMENT_TIMEOUT_MS = 30_000
 """No statement of ours may hold a connection longer; a stuck one would hide a stuck program."""
+ANSWER_SECONDS = STATEMENT_TIMEOUT_MS / 1000 + 5
+"""A server that has not answered by then is not there any more, though the connection is."""
 
 
 def dump(value: Any) -> str:
@@ -52,8 +54,11 @@ async def prepare(connection: Connection) -> None:
 class Database:
     """The pool; one per program."""
 
-    Error = (asyncpg.PostgresError, asyncpg.InterfaceError)
-    """What the server or the connection to it may raise; programs wait and try again."""
+    Error = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+    """What the server or the connection to it may raise; programs wait and try again.
+
+    asyncpg calls it an internal error when the server hangs up between two of its messages.
+    """
 
     def __init__(self, pool: asyncpg.Pool, url: str) -> None:
         self.pool = pool
@@ -94,6 +99,14 @@ class Database:
         await self.pool.close()
 
 
+async def _as_it_is(_connection: Connection) -> None:
+    """No statement of ours leaves anything behind in a session.
+
+    asyncpg's own cleaning costs a round trip after every statement, and when the server went
+    away in that moment, the answer to the statement was lost with it.
+    """
+
+
 async def connect(
     url: str, *, min_size: int = 1, max_size: int = 10, application: str = "nomaflow"
 ) -> Database:
@@ -103,7 +116,9 @@ async def connect(
         min_size=min_size,
         max_size=max_size,
         init=prepare,
+        reset=_as_it_is,
         timeout=10,
+        command_timeout=ANSWER_SECONDS,
         max_inactive_connection_lifetime=300,
         server_settings={
             "application_name": application,

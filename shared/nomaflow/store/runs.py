@@ -185,8 +185,9 @@ WITH run AS (
   INSERT INTO nomaflow.attempts
     (run_id, position, number, status, started_at, finished_at, error, worker)
   SELECT run.id, c.position, s.tries, c.ended_try, s.try_started_at, now(),
-    CASE WHEN jsonb_typeof(c.error) = 'object' THEN c.error END, run.worker
-  FROM run, jsonb_to_recordset($14::jsonb) AS c (position int, ended_try text, error jsonb)
+    CASE WHEN jsonb_typeof(c.error) = 'object' THEN c.error END, coalesce(c.worker, run.worker)
+  FROM run, jsonb_to_recordset($14::jsonb) AS c (
+    position int, ended_try text, error jsonb, worker text)
   JOIN nomaflow.step_runs s ON s.run_id = $1 AND s.position = c.position
   WHERE c.ended_try IS NOT NULL
 ), outputs AS (
@@ -232,6 +233,7 @@ def _as_row(change: StepChange) -> dict[str, Any]:
         "rows_affected": change.rows_affected,
         "error": change.error,
         "ended_try": change.ended_try.value if change.ended_try else None,
+        "worker": change.worker,
     }
 
 
