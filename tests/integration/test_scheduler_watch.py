@@ -17,7 +17,7 @@ from nomaflow.birth import Request
 from nomaflow.broker import connection
 from nomaflow.broker.bell import WORKER_QUEUE, Bell
 from nomaflow.broker.lock import Lock
-from nomaflow.embedded import EmbeddedServers
+from nomaflow.embedded.servers import EmbeddedServers
 from nomaflow.lifecycle import Onward, Result, release, succeed
 from nomaflow.store import claims, database, deliveries, runs, schedules
 from nomaflow_scheduler import net, rescue, watch

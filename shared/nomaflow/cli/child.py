@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from nomaflow import orphans
+from nomaflow.embedded import orphans
 
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 10.0

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from nomaflow import private_files, server_account
+from nomaflow import private_files
+from nomaflow.embedded import accounts
 from nomaflow.errors import Code, NomaflowError
 
 ROOT_HOME = Path("/var/lib/nomaflow")
@@ -25,7 +26,7 @@ def choose(given: Path | None, project: Path) -> Path:
     """
     if given is not None:
         return given.resolve()
-    account = server_account.choose()
+    account = accounts.choose()
     if account is not None and not account.can_enter(project):
         return ROOT_HOME
     return project.resolve() / ".nomaflow"
@@ -40,7 +41,7 @@ def locked(home: Path) -> Iterator[None]:
     except PermissionError:
         raise NomaflowError(
             Code.FORBIDDEN,
-            f"{home} belongs to {server_account.owner(home)}. Start as that user, or choose "
+            f"{home} belongs to {accounts.owner(home)}. Start as that user, or choose "
             "another --home.",
         ) from None
     with os.fdopen(descriptor, "r+") as file:
@@ -112,7 +113,7 @@ class State:
         except PermissionError:
             raise NomaflowError(
                 Code.FORBIDDEN,
-                f"{home} belongs to {server_account.owner(home)}: run this as that user.",
+                f"{home} belongs to {accounts.owner(home)}: run this as that user.",
             ) from None
         except (FileNotFoundError, KeyError, ValueError):  # it is still starting, or just ended
             raise absent from None

@@ -18,7 +18,7 @@ from nomaflow import settings
 from nomaflow.cli import database, home, ports, programs
 from nomaflow.cli.child import Child
 from nomaflow.cli.voice import Installation, Voice, welcome
-from nomaflow.embedded import EmbeddedServers
+from nomaflow.embedded.servers import EmbeddedServers
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.settings import Settings
 

@@ -2,7 +2,7 @@
 
 Both listen on Unix sockets only. PostgreSQL lets in its owner by the kernel's word (peer: the
 user who started it) and every other role, the jobs' one first, by password; Valkey's socket
-opens to its own user and to root. As root the servers run as another user (`server_account`),
+opens to its own user and to root. As root the servers run as another user (`accounts`),
 because PostgreSQL refuses to run as root.
 """
 
@@ -23,11 +23,12 @@ from urllib.parse import quote
 
 import asyncpg
 
-from nomaflow import private_files, server_account, server_process, server_programs
+from nomaflow import private_files
+from nomaflow.embedded import accounts, processes, wheels
+from nomaflow.embedded.accounts import Account
+from nomaflow.embedded.processes import Server
+from nomaflow.embedded.wheels import Programs
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.server_account import Account
-from nomaflow.server_process import Server
-from nomaflow.server_programs import Programs
 
 OWNER = "nomaflow_owner"
 DATABASE = "nomaflow"
@@ -75,8 +76,8 @@ class EmbeddedServers:
 
     async def start(self) -> None:
         """Start both; on return both answer and the database `nomaflow` exists."""
-        account = server_account.choose()
-        programs = server_programs.find(account)
+        account = accounts.choose()
+        programs = wheels.find(account)
         self.copied_to = programs.copied_to
         self._make_folders(account)
         self._servers = []
@@ -112,7 +113,7 @@ class EmbeddedServers:
 
     async def keep_running(self, tell: Callable[[str], None]) -> None:
         """Start a server again when it dies, until cancelled; `tell` receives the sentences."""
-        account = server_account.choose()
+        account = accounts.choose()
         async with asyncio.TaskGroup() as group:
             for server in self._servers:
                 group.create_task(server.keep_running(account, tell))
@@ -130,7 +131,7 @@ class EmbeddedServers:
             )
         (self.home / "logs").mkdir(mode=0o700, exist_ok=True)
         # A python step's child, who is another user again, comes through to PostgreSQL.
-        server_account.make_private(self._run, account, mode=0o711 if account else 0o700)
+        accounts.make_private(self._run, account, mode=0o711 if account else 0o700)
 
     async def _prepare_postgres(self, programs: Programs, account: Account | None) -> Server:
         data = self.home / "postgres"
@@ -154,15 +155,15 @@ class EmbeddedServers:
         new = self.home / "postgres.new"
         if new.exists():
             shutil.rmtree(new)
-        server_account.make_private(new, account)
+        accounts.make_private(new, account)
         argv = [str(initdb), "-D", str(new), "-U", OWNER, "-A", "peer", "-E", "UTF8"]
         argv += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         argv += ["--no-instructions"] if self._durable else ["--no-instructions", "--no-sync"]
         log = self.home / "logs" / "initdb.log"
         with log.open("wb") as output:
-            process = server_process.spawn(argv, new, output, account)
+            process = processes.spawn(argv, new, output, account)
         try:
-            status = await server_process.exit_code(process, server_process.START_SECONDS)
+            status = await processes.exit_code(process, processes.START_SECONDS)
         finally:
             if process.poll() is None:
                 process.kill()
@@ -171,7 +172,7 @@ class EmbeddedServers:
             raise NomaflowError(
                 Code.UNAVAILABLE,
                 f"initdb could not create the database under {self.home}: "
-                f"{server_process.last_line(log)}",
+                f"{processes.last_line(log)}",
             )
         new.rename(self.home / "postgres")
 
@@ -210,7 +211,7 @@ class EmbeddedServers:
 
     def _valkey(self, program: Path, account: Account | None) -> Server:
         data, socket = self.home / "valkey", self._run / "valkey.sock"
-        server_account.make_private(data, account)
+        accounts.make_private(data, account)
         self.redis_url = f"unix://{quote(str(socket))}?db=0"
         pid_file = data / "valkey.pid"
         argv = [str(program), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"]
@@ -256,7 +257,7 @@ async def _create_database(url: str) -> None:
 
 
 def _check_cluster(data: Path, account: Account | None) -> None:
-    server_account.make_private(data, account)
+    accounts.make_private(data, account)
     version = (data / "PG_VERSION").read_text().strip()
     if version != MAJOR:
         raise NomaflowError(

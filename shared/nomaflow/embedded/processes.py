@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from nomaflow import orphans
+from nomaflow.embedded import orphans
+from nomaflow.embedded.accounts import Account
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.server_account import Account
 
 START_SECONDS = 60.0  # crash recovery of a large cluster may need it
 STOP_SECONDS = 20.0

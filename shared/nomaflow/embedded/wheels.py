@@ -12,8 +12,8 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nomaflow.embedded.accounts import Account
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.server_account import Account
 
 # Kept between runs and shared by every home of this machine; `make clean` removes it.
 COPIES = Path("/var/tmp")  # noqa: S108  a folder of ours is made inside, its owner checked
