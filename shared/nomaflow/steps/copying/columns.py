@@ -12,6 +12,7 @@ from nomaflow.steps.copying.naming import quoted
 COMPLAINT = "nomaflow:"
 """How a value that would not survive the crossing announces itself in the server's error."""
 
+_INTEGERS = frozenset({"int2", "int4", "int8"})
 _TEXTS = frozenset({"text", "varchar", "bpchar"})
 _CLOCKS = frozenset({"timestamp", "timestamptz", "time", "timetz"})
 _WIDTHS = frozenset({"varchar", "bpchar", "varbit"})
@@ -118,7 +119,7 @@ def _converted(pair: Pair, name: str, number: int) -> Crossing:
     plain = f"{name}::text" if through_text else name
     cast = f"({plain})::{_spelled(target)}"
     conditions = _conditions(source, target, name, cast)
-    if target.typmod >= 0 and (target.type_name not in _TEXTS or _narrows(source, target)):
+    if _may_be_cut(source, target):
         conditions.append(_fits(cast, target))
     value = _kept(name, cast, conditions, target, number)
     null = f"(NULL::{_spelled(source)})"
@@ -193,6 +194,15 @@ def _narrows(source: Column, target: Column) -> bool:
     if element == "numeric":
         return _scale(source.typmod) > _scale(target.typmod)
     return True
+
+
+def _may_be_cut(source: Column, target: Column) -> bool:
+    """Whether a value that was converted may still be too long or too precise for the target."""
+    if target.typmod < 0:
+        return False
+    if target.type_name == "numeric" and source.type_name in _INTEGERS:
+        return _scale(target.typmod) < 0
+    return target.type_name not in _TEXTS or _narrows(source, target)
 
 
 def _scale(typmod: int) -> int:

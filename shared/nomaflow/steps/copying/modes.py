@@ -161,8 +161,6 @@ async def _stashed(work: Work, table: Table) -> AsyncIterator[tuple[Stash, Passe
             )
         passed = await load.fill(Into("pg_temp", _STASH, load.names))
         _check(work, passed)
-        with load.target.translated():
-            await connection.execute(f"ANALYZE {_STASH_SQL}")
     yield Stash(_STASH_SQL, load.names, passed.written), passed
     with load.target.translated():
         await connection.execute(f"DROP TABLE {_STASH_SQL}")
@@ -182,9 +180,12 @@ async def _in_place(work: Work, table: Table, stash: Stash) -> Changes:
         raise StepError(f"{work.shown} stayed locked by others for {_WRITERS_SECONDS:g} s")
     with load.target.translated():
         limit = await _deletable(connection, work, table)
+        if key := table.row_key(stash.columns):
+            # All the join of both tables asks the planner; other columns cost time only.
+            await connection.execute(f"ANALYZE {stash.sql} ({listed(key)})")
     changes = await apply.replace_content(load.target, table, stash)
     vanished = changes.deleted
-    if not table.row_key(stash.columns):
+    if not key:
         vanished = max(0, changes.deleted - changes.inserted)
     if limit is not None and vanished > limit:
         raise StepError(
