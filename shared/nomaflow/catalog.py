@@ -86,8 +86,9 @@ async def watch(db: Database, bell: Bell, project: Project, *, timezone: str = "
     pause = 1.0
     while True:
         try:
+            changes = project.changes()  # before the files are read, so that none is missed
             await sync(db, bell, project, timezone=timezone)
-            async for _ in project.changes():
+            async for _ in changes:
                 await sync(db, bell, project, timezone=timezone)
         except Exception as error:  # noqa: BLE001  the database may be away; the files will not
             log.warning("jobs were not loaded; trying again", error=str(error), seconds=pause)

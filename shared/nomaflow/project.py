@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -118,9 +118,14 @@ class Project:
             ]
         return found
 
-    async def changes(self) -> AsyncIterator[None]:
-        """Yield whenever a file that this class reads has changed, appeared or gone."""
-        seen = self._stamps()
+    def changes(self) -> AsyncGenerator[None, None]:
+        """Yield whenever a file that this class reads has changed, appeared or gone.
+
+        Since the call: what happens before the first look at the iterator counts as well.
+        """
+        return self._changes(self._stamps())
+
+    async def _changes(self, seen: dict[Path, _Stamp | None]) -> AsyncGenerator[None, None]:
         while True:
             folders = self._folders()
             if not folders:

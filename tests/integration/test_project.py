@@ -386,6 +386,14 @@ async def test_changes_are_noticed(tmp_path):
             await asyncio.wait_for(noticed, 8)
 
 
+async def test_a_change_before_the_first_look_is_not_missed(tmp_path):
+    put(tmp_path, {"jobs.toml": job("one")})
+    changes = Project(tmp_path).changes()
+    put(tmp_path, {"jobs.toml": job("one") + job("two")})  # while the first one is read
+    async with contextlib.aclosing(changes):
+        await asyncio.wait_for(anext(changes), 8)
+
+
 async def test_what_is_not_ours_is_not_a_change(tmp_path):
     put(tmp_path, {"jobs.toml": job("one")})
     changes = Project(tmp_path).changes()
