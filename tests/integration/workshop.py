@@ -118,6 +118,7 @@ async def working(shop: Workshop, name: str = "worker-1", *, capacity: int = 10,
     keeper.start()
     tasks = [
         asyncio.create_task(supervisor.claim_for_ever()),
+        asyncio.create_task(supervisor.look_for_aborts()),
         asyncio.create_task(doorbell.listen_for_ever(shop.redis, supervisor)),
     ]
     shop.supervisors.append(supervisor)

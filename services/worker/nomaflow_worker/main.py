@@ -109,6 +109,7 @@ async def _run(
         stack.callback(lease.stop)
         tasks = [
             asyncio.create_task(supervisor.claim_for_ever(), name="claim"),
+            asyncio.create_task(supervisor.look_for_aborts(), name="aborts"),
             asyncio.create_task(doorbell.answer_for_ever(redis, supervisor), name="arq"),
             asyncio.create_task(doorbell.listen_for_ever(redis, supervisor), name="listen"),
             asyncio.create_task(_beat(db, name, supervisor, settings), name="beat"),

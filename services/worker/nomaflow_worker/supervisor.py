@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 1.0
+ABORT_LOOK_SECONDS = 0.5
+"""With a python child's grace of a second, an abort is over within two without Redis as well."""
 
 
 class Supervisor:
@@ -46,7 +48,6 @@ class Supervisor:
         self._unheard: bool | None = None
         """Set when a claim's answer was lost: whether it was one of expired leases."""
         self._looked_for_expired = 0.0
-        self._looked_for_aborts = 0.0
         self.draining = False
 
     @property
@@ -76,8 +77,12 @@ class Supervisor:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):
                 await self._awake.wait()
-        if self._loop.time() - self._looked_for_aborts >= LOOK_SECONDS:
-            await self._hear_aborts()
+
+    async def look_for_aborts(self) -> None:
+        """Read who wants which of our runs ended, for ever: the word may be lost with Redis."""
+        while True:
+            await asyncio.sleep(ABORT_LOOK_SECONDS)
+            await self.hear_abort()
 
     async def _claim(self) -> bool:
         """Take what there is room for; True when there may be more."""
@@ -213,11 +218,7 @@ class Supervisor:
         self.tools.sandbox.extend(deadline)
 
     async def hear_abort(self) -> None:
-        """Someone published an abort: read who asked for which of our runs."""
-        await self._hear_aborts()
-
-    async def _hear_aborts(self) -> None:
-        self._looked_for_aborts = self._loop.time()
+        """Read who asked for the end of which of our runs, and stop those."""
         if not self._chains:
             return
         try:
