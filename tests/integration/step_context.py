@@ -96,7 +96,7 @@ class RealContext:
     def is_cancelled(self) -> bool:
         return False
 
-    def backend_pid(self, connector: str, pid: int) -> None:  # noqa: ARG002  as the protocol says
+    def backend_pid(self, connector: str, pid: int) -> None:
         self.pids.append(pid)
 
     async def run(self, step: Step) -> StepResult:

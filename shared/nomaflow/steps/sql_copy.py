@@ -83,10 +83,10 @@ class SqlCopy(Step):
         if ctx.dry_run:
             return await self._rehearse(work, table)
         shared = self.mode == "append"
-        async with guard.only_copy(target, work.schema, work.name, shared=shared, log=ctx.log):
-            # Once more, now that no other copy changes it.
-            work, table = await self._prepared(ctx, source, target)
-            outcome = await self._copied(work, table)
+        await guard.take_turn(target, work.schema, work.name, shared=shared, log=ctx.log)
+        # Once more, now that no other copy changes it.
+        work, table = await self._prepared(ctx, source, target)
+        outcome = await self._copied(work, table)
         elapsed = round((time.monotonic() - started) * 1000)
         output = {
             "source_rows": outcome.source_rows,

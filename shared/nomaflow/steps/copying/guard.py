@@ -6,8 +6,6 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -21,31 +19,25 @@ WRITERS_WAIT_MS = 5_000
 _POLL_SECONDS = 0.25
 
 
-@asynccontextmanager
-async def only_copy(
+async def take_turn(
     target: PostgresConnector, schema: str, table: str, *, shared: bool, log: StepLog
-) -> AsyncIterator[None]:
+) -> None:
     """Hold the target for this copy; another copy waits its turn (K15).
 
     Copies that only add rows may hold it together (`shared`). The lock belongs to the
-    connection, so it ends with it, however the worker ends.
+    connection and ends when that is given back or lost, however the worker ends.
     """
     connection = await target.raw()
     kind = "_shared" if shared else ""
-    key = _key(schema, table)
     told = False
     with target.translated():
-        while not await connection.fetchval(f"SELECT pg_try_advisory_lock{kind}($1)", key):
+        while not await connection.fetchval(
+            f"SELECT pg_try_advisory_lock{kind}($1)", _key(schema, table)
+        ):
             if not told:
                 log.info(f"another copy is filling {schema}.{table}; waiting for its end")
                 told = True
             await asyncio.sleep(_POLL_SECONDS * (0.5 + random.random()))  # noqa: S311  only to spread
-    try:
-        yield
-    finally:
-        if not connection.is_closed() and not connection.is_in_transaction():
-            with target.translated():
-                await connection.execute(f"SELECT pg_advisory_unlock{kind}({key})")
 
 
 async def lock(

@@ -90,9 +90,9 @@ async def snapshot(connector: PostgresConnector, reading: Reading) -> AsyncItera
     try:
         yield await filled(connector, reading)
     except BaseException:
-        if not connection.is_closed():
-            with connector.translated():
-                await block.rollback()
+        # A COPY that was stopped half-way leaves the driver waiting for an answer that may have
+        # come already; the connection is not used again.
+        connector.spoil()
         raise
     with connector.translated():
         await block.commit()
