@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nomaflow import birth, definitions, lifecycle, overlap
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.lifecycle import IN_FLIGHT, RunStatus
-from nomaflow.store import claims, jobs, runs, schedules
+from nomaflow.store import jobs, runs, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,14 +145,11 @@ async def admit(
 
 
 async def _end_for(connection: Connection, other: InFlight, why: str) -> None:
+    asked = await runs.request_abort(connection, other.run_id, "nomaflow", why)
     held = await runs.held(connection, other.run_id)
-    if held is None or held.status not in IN_FLIGHT:
-        return
-    if held.status is RunStatus.QUEUED and await runs.apply(
-        connection, lifecycle.abort(held, f"aborted: {why}")
-    ):
-        return
-    await runs.request_abort(connection, other.run_id, "nomaflow", why)
+    if asked and held and held.status is RunStatus.QUEUED:
+        words = lifecycle.abort_words(asked.by, asked.reason)
+        await runs.apply(connection, lifecycle.abort(held, words))
 
 
 async def abort(
@@ -160,8 +157,8 @@ async def abort(
 ) -> RunStatus:
     """Ask for a run's end: one that nobody works on ends here, a running one is told its owner.
 
-    Asking again for a running run is fine (idempotent). Raises NomaflowError: NOT_FOUND for an
-    unknown run, INVALID_STATE for one that is over (X23).
+    Asking again for a running run is fine; history keeps the first who asked (X20). Raises
+    NomaflowError: NOT_FOUND for an unknown run, INVALID_STATE for one that is over (X23).
     """
     while True:
         held = await runs.held(db, run_id)
@@ -174,16 +171,17 @@ async def abort(
                 "running can be aborted",
                 ("run",),
             )
-        orphaned = held.status is RunStatus.RUNNING and await claims.is_expired(db, run_id)
-        if held.status is RunStatus.QUEUED or orphaned:
-            seq = await runs.apply(db, lifecycle.abort(held, lifecycle.abort_words(by, reason)))
-            if seq is not None:
-                bell.news(run_id, seq, RunStatus.ABORTED.value)
-                return RunStatus.ABORTED
-        elif await runs.request_abort(db, run_id, by, reason):
+        asked = await runs.request_abort(db, run_id, by, reason)
+        if asked is None or asked.status is not held.status:
+            continue  # it moved on between the look and the write: look again
+        if held.status is RunStatus.RUNNING and not asked.orphaned:
             bell.abort(run_id)
             return RunStatus.RUNNING
-        # it moved on between the look and the write: look again
+        words = lifecycle.abort_words(asked.by, asked.reason)
+        seq = await runs.apply(db, lifecycle.abort(held, words))
+        if seq is not None:
+            bell.news(run_id, seq, RunStatus.ABORTED.value)
+            return RunStatus.ABORTED
 
 
 def _unknown(name: str, names: list[str]) -> NomaflowError:

@@ -289,14 +289,3 @@ async def whole_outputs(connection: Connection | Database, run_id: UUID) -> dict
         }
         for r in rows
     }
-
-
-async def is_expired(connection: Connection | Database, run_id: UUID) -> bool:
-    """Tell whether nobody holds this running run any more: its owner's lease has run out."""
-    return bool(
-        await connection.fetchval(
-            """SELECT true FROM nomaflow.runs
-               WHERE id = $1 AND status = 'running' AND lease_expires_at < clock_timestamp()""",
-            run_id,
-        )
-    )

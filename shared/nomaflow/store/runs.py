@@ -154,7 +154,8 @@ WITH run AS (
   UPDATE nomaflow.runs SET
     status = $4, reason = $5, seq = seq + $6 + $7, log_lines = log_lines + $6,
     finished_at = CASE WHEN $4 = ANY ($8::text[]) THEN now() END,
-    not_before = CASE WHEN $4 = 'queued' THEN now() + make_interval(secs => $9) END,
+    not_before = CASE WHEN $4 = 'queued' AND abort_requested_at IS NULL
+      THEN now() + make_interval(secs => $9) END,  -- to be ended, a run waits for nothing
     lease_owner = CASE WHEN $4 = 'running' THEN lease_owner END,
     lease_expires_at = CASE WHEN $4 = 'running' THEN lease_expires_at END,
     interruptions = interruptions + $10,
@@ -322,22 +323,38 @@ async def steps_of(connection: Connection | Database, run_id: UUID) -> tuple[Ste
     )
 
 
+@dataclass(frozen=True, slots=True)
+class AbortAsked:
+    """Who was the first to ask for a run's end and why, and where the run was at that moment."""
+
+    status: RunStatus
+    orphaned: bool
+    """True when it is marked running and its owner's lease has run out."""
+    by: str
+    reason: str | None
+
+
 async def request_abort(
     connection: Connection | Database, run_id: UUID, by: str, reason: str | None
-) -> bool:
-    """Ask the owner of a running run to stop it; True when it is running (asked before or now)."""
-    return bool(
-        await connection.fetchval(
-            """UPDATE nomaflow.runs SET
-                 abort_requested_at = coalesce(abort_requested_at, now()),
-                 abort_requested_by = coalesce(abort_requested_by, $2),
-                 abort_reason = coalesce(abort_reason, $3)
-               WHERE id = $1 AND status = 'running' RETURNING true""",
-            run_id,
-            by,
-            reason,
-        )
+) -> AbortAsked | None:
+    """Write down that someone wants this run's end; None when it is over, or unknown.
+
+    Whoever owns the run, or claims it next, ends it.
+    """
+    row = await connection.fetchrow(
+        """UPDATE nomaflow.runs SET
+             abort_requested_at = coalesce(abort_requested_at, now()),
+             abort_requested_by = coalesce(abort_requested_by, $2),
+             abort_reason =
+               CASE WHEN abort_requested_at IS NULL THEN $3 ELSE abort_reason END
+           WHERE id = $1 AND status IN ('queued', 'running')
+           RETURNING status, coalesce(lease_expires_at < clock_timestamp(), false) AS orphaned,
+             abort_requested_by, abort_reason""",
+        run_id,
+        by,
+        reason,
     )
+    return AbortAsked(RunStatus(row[0]), *row[1:]) if row else None
 
 
 async def in_flight(connection: Connection | Database, job_id: UUID) -> list[InFlight]:
