@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """Which run, from where, and what is different this time; `from_step` None is the first."""
+    """Which run, from where, and what is different this time.
+
+    `from_step` None is the first, `dry_run` None is as the earlier run was.
+    """
 
     run_id: UUID
     triggered_by: str
@@ -34,7 +37,7 @@ class Again:
     step_kwargs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     step_enabled: Mapping[str, bool] = field(default_factory=dict)
     log_level: str | None = None
-    dry_run: bool = False
+    dry_run: bool | None = None
 
 
 async def start(db: Database, bell: Bell, again: Again) -> Started:
@@ -63,7 +66,7 @@ async def start(db: Database, bell: Bell, again: Again) -> Started:
             principal=again.principal,
             schedule_name=old["schedule_name"],
             scheduled_for=old["scheduled_for"],
-            dry_run=again.dry_run,
+            dry_run=old["dry_run"] if again.dry_run is None else again.dry_run,
             replay_of=again.run_id,
         )
         if again.from_step is not None:
@@ -76,7 +79,7 @@ async def start(db: Database, bell: Bell, again: Again) -> Started:
 
 async def _old(connection: Connection, run_id: UUID) -> Record:
     old = await connection.fetchrow(
-        """SELECT job_id, job_revision, status, overrides, schedule_name, scheduled_for
+        """SELECT job_id, job_revision, status, overrides, schedule_name, scheduled_for, dry_run
            FROM nomaflow.runs WHERE id = $1""",
         run_id,
     )

@@ -38,6 +38,7 @@ LONGEST_PAGE = 1_000
 USUAL = 10
 LENGTHS: Mapping[str, int] = {
     "Run.steps": 10,
+    "Run.children": 5,
     "StepRun.attempts": 2,
     "Job.steps": 10,
     "Job.schedules": 2,

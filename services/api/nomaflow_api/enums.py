@@ -58,7 +58,9 @@ class LogLevel(Enum):
 @strawberry.enum
 class OverlapPolicy(Enum):
     SKIP = "skip"
+    QUEUE = "queue"
     ALLOW = "allow"
+    REPLACE = "replace"
 
 
 @strawberry.enum

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import strawberry
 
 from nomaflow.store.history import RunRow
 from nomaflow.store.step_history import AttemptRow, StepRow
-from nomaflow_api import cursors
+from nomaflow_api import cursors, waiting
 from nomaflow_api.context import Asked
 from nomaflow_api.enums import LogLevel, Permission, RunKind, RunStatus, StepStatus
 from nomaflow_api.graph_base import Node, PageInfo, UserError, global_id
@@ -143,12 +144,13 @@ def _run_seconds(root: RunRow) -> float | None:
     return _seconds(root.started_at, root.finished_at)
 
 
-def _waiting_for(root: RunRow) -> str | None:
+async def _waiting_for(root: RunRow, info: Asked) -> str | None:
     if root.status != "queued":
         return None
-    if root.not_before is not None:
-        return f"{root.not_before:%Y-%m-%d %H:%M:%S} UTC"
-    return f"a free worker with the tag `{root.worker_tag}`"
+    waits = info.context.load.waits.get(root.id)
+    if isawaitable(waits):
+        waits = await waits
+    return waiting.words(waits) if waits else None
 
 
 def _run_error(root: RunRow) -> Failure | None:
@@ -165,6 +167,10 @@ def _parent(root: RunRow, info: Asked) -> Run | None:
     if root.parent_run_id is None:
         return None
     return as_run(info.context.load.runs.get(root.parent_run_id))
+
+
+def _children(root: RunRow, info: Asked) -> list[Run]:
+    return cast("list[Run]", info.context.load.children.get(root.id))
 
 
 def _steps(root: RunRow, info: Asked) -> list[StepRun]:
@@ -200,15 +206,24 @@ class Run(Node):
     finished_at: datetime | None
     duration_seconds: float | None = strawberry.field(resolver=_run_seconds)
     waiting_for: str | None = strawberry.field(
-        resolver=_waiting_for, description="What a queued run is waiting for"
+        resolver=_waiting_for,
+        description=(
+            "What a queued run is waiting for: `retry at 12:03:04Z (attempt 2 of 3)`, "
+            "`run <id> of this job`, ...; null when it is not queued"
+        ),
     )
     params: Json = strawberry.field(description="The merged parameters it actually used")
     overrides: Json = strawberry.field(description="What this fire changed against the definition")
     log_level: LogLevel
     dry_run: bool
     idempotency_key: str | None
-    replay_of: Run | None = strawberry.field(resolver=_replay_of)
+    replay_of: Run | None = strawberry.field(
+        resolver=_replay_of, description="The earlier run that this one runs again"
+    )
     parent: Run | None = strawberry.field(resolver=_parent)
+    children: list[Run] = strawberry.field(
+        resolver=_children, description="Runs that its steps started, the oldest 100"
+    )
     worker: str | None
     interruptions: int
     abort_requested_by: str | None

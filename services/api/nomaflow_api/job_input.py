@@ -64,11 +64,13 @@ class JobInput:
     schedules: list[ScheduleInput] | None = ABSENT
     params: Json | None = ABSENT
     overlap: OverlapPolicy | None = ABSENT
+    queue_depth: int | None = ABSENT
+    lock: str | None = ABSENT
+    worker: str | None = ABSENT
+    priority: int | None = ABSENT
     timeout_seconds: float | None = ABSENT
     log_level: LogLevel | None = ABSENT
     param_schema: Json | None = ABSENT
-    worker: str | None = ABSENT
-    priority: int | None = ABSENT
     retry: RetryInput | None = ABSENT
     alerts: Json | None = ABSENT
     presets: Json | None = ABSENT
@@ -84,6 +86,7 @@ class JobInput:
 
 
 INPUT_NAMES = {
+    "queue_depth": "queueDepth",
     "timeout_seconds": "timeoutSeconds",
     "log_level": "logLevel",
     "param_schema": "paramSchema",
@@ -100,6 +103,7 @@ INPUT_NAMES = {
     "step_kwargs": "stepKwargs",
     "step_enabled": "stepEnabled",
     "idempotency_key": "idempotencyKey",
+    "from_step": "fromStep",
 }
 """TOML's words that inputs spell otherwise, for the paths of mistakes."""
 

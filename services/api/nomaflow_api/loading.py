@@ -9,7 +9,7 @@ from uuid import UUID
 from graphql import FieldNode, FragmentSpreadNode, OperationType, SelectionSetNode
 from strawberry.dataloader import DataLoader
 
-from nomaflow.store import history, job_pages, step_history
+from nomaflow.store import history, job_pages, step_history, waiting
 
 if TYPE_CHECKING:
     from strawberry.types.info import Info
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from nomaflow.store.jobs import JobRow
     from nomaflow.store.schedules import ScheduleRow
     from nomaflow.store.step_history import AttemptRow, Details, StepKey, StepRow
+    from nomaflow.store.waiting import Waits
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 IN_FLIGHT_SHOWN = 100
 """A job shows so many of its queued and running runs; the rest is in the list of runs."""
+CHILDREN_SHOWN = 100
+"""So many of the runs that a run started."""
 
 
 class Batch(Generic[K, V]):
@@ -71,6 +74,9 @@ class Loaders:
         async def in_flight(ids: list[UUID]) -> Mapping[UUID, list[RunRow]]:
             return await history.in_flight(db, ids, IN_FLIGHT_SHOWN)
 
+        async def children(ids: list[UUID]) -> Mapping[UUID, list[RunRow]]:
+            return await history.children(db, ids, CHILDREN_SHOWN)
+
         def on(read: Callable[[Database, list[K]], Awaitable[Mapping[K, V]]]) -> Any:
             return lambda keys: read(db, keys)
 
@@ -79,6 +85,8 @@ class Loaders:
         self.last_runs: Batch[UUID, RunRow | None] = Batch(on(history.newest), None)
         self.last_successes: Batch[UUID, RunRow | None] = Batch(cast("Any", successes), None)
         self.in_flight: Batch[UUID, list[RunRow]] = Batch(in_flight, [])
+        self.children: Batch[UUID, list[RunRow]] = Batch(children, [])
+        self.waits: Batch[UUID, Waits | None] = Batch(on(waiting.of_runs), None)
         self.clocks: Batch[UUID, list[ScheduleRow]] = Batch(on(job_pages.clocks), [])
         self.steps: Batch[UUID, list[StepRow]] = Batch(on(step_history.of_runs), [])
         self.step: Batch[StepKey, StepRow | None] = Batch(on(step_history.find), None)
@@ -86,12 +94,16 @@ class Loaders:
         self.attempts: Batch[StepKey, list[AttemptRow]] = Batch(on(step_history.attempts), [])
 
     async def ahead_of_runs(self, runs: list[RunRow], info: Info[Any, Any]) -> None:
-        """Read the jobs and steps of a page of runs, if the query shows them."""
+        """Read what a page of runs shows of their jobs, steps, children and waiting."""
         shown = shown_of_nodes(info)
         if "job" in shown:
             await self.jobs.read_ahead(run.job_id for run in runs if run.job_id)
         if "steps" in shown:
             await self.steps.read_ahead(run.id for run in runs)
+        if "children" in shown:
+            await self.children.read_ahead(run.id for run in runs)
+        if "waitingFor" in shown:
+            await self.waits.read_ahead(run.id for run in runs if run.status == "queued")
 
     async def ahead_of_jobs(self, jobs: list[JobRow], info: Info[Any, Any]) -> None:
         """Read what a page of jobs shows of their clocks and runs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import strawberry
@@ -40,8 +40,29 @@ class RunTriggerInput:
     )
 
 
+@strawberry.input
+class RunReplayInput:
+    run: strawberry.ID
+    from_step: str | None = strawberry.field(
+        default=ABSENT,
+        description="Keep the outputs of earlier steps and start here; omit = from the first",
+    )
+    params: Json | None = ABSENT
+    step_kwargs: Json | None = ABSENT
+    step_enabled: Json | None = ABSENT
+    log_level: LogLevel | None = ABSENT
+    dry_run: bool | None = strawberry.field(default=ABSENT, description="Omit = as that run was")
+
+
 async def _run(context: Context, run_id: UUID) -> Run | None:
     return as_run(await context.load.runs.find(run_id))
+
+
+def _wish(given: RunTriggerInput | RunReplayInput) -> dict[str, Any]:
+    wish = {k: v for k, v in vars(given).items() if v is not ABSENT and k not in {"job", "run"}}
+    if given.log_level:
+        wish["log_level"] = given.log_level.value
+    return wish
 
 
 @strawberry.type
@@ -74,11 +95,22 @@ class RunMutations:
     async def run_trigger(self, info: Asked, input: RunTriggerInput) -> RunPayload:
         context = info.context
         context.need(Permission.RUN)
-        given = {k: v for k, v in vars(input).items() if v is not ABSENT and k != "job"}
-        if input.log_level:
-            given["log_level"] = input.log_level.value
+        wish = _wish(input)
         try:
-            started = await starting.start(context.backing, context.caller, input.job, given)
+            started = await starting.start(context.backing, context.caller, input.job, wish)
+        except (NomaflowError, SpecErrors) as error:
+            return RunPayload(run=None, created=False, errors=mistakes(error, INPUT_NAMES))
+        run = await _run(context, started.run_id)
+        return RunPayload(run=run, created=started.created, errors=[])
+
+    @strawberry.mutation
+    async def run_replay(self, info: Asked, input: RunReplayInput) -> RunPayload:
+        context = info.context
+        context.need(Permission.RUN)
+        run_id = uuid_of("Run", input.run)
+        wish = _wish(input)
+        try:
+            started = await starting.again(context.backing, context.caller, run_id, wish)
         except (NomaflowError, SpecErrors) as error:
             return RunPayload(run=None, created=False, errors=mistakes(error, INPUT_NAMES))
         run = await _run(context, started.run_id)

@@ -1,17 +1,20 @@
-"""One wish to run a job, however it came in: its shape is checked here, the rest by dispatch."""
+"""One wish to run a job, or a run again, however it came in: its shape is checked here, no more."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nomaflow import dispatch
+from nomaflow import dispatch, replay
 from nomaflow.birth import Request
 from nomaflow.dispatch import Started
 from nomaflow.errors import Code
 from nomaflow.job import Problem, SpecErrors
+from nomaflow.replay import Again
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from nomaflow_api.auth import Caller
     from nomaflow_api.backing import Backing
 
@@ -42,6 +45,32 @@ async def start(backing: Backing, caller: Caller, job: str, wish: Mapping[str, A
             log_level=wish.get("log_level"),
             dry_run=bool(wish.get("dry_run")),
             idempotency_key=wish.get("idempotency_key"),
+        ),
+    )
+
+
+async def again(backing: Backing, caller: Caller, run_id: UUID, wish: Mapping[str, Any]) -> Started:
+    """Run an earlier run again as wished.
+
+    A wish may hold from_step, params, step_kwargs, step_enabled, log_level and dry_run. Raises
+    SpecErrors for wrong shapes and what `replay.start` raises.
+    """
+    problems = _shape(wish)
+    if problems:
+        raise SpecErrors(problems)
+    return await replay.start(
+        backing.db,
+        backing.bell,
+        Again(
+            run_id=run_id,
+            triggered_by=caller.word,
+            principal=caller.principal.name,
+            from_step=wish.get("from_step"),
+            params=wish.get("params") or {},
+            step_kwargs=wish.get("step_kwargs") or {},
+            step_enabled=wish.get("step_enabled") or {},
+            log_level=wish.get("log_level"),
+            dry_run=wish.get("dry_run"),
         ),
     )
 

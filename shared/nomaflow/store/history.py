@@ -198,6 +198,23 @@ async def in_flight(
     return found
 
 
+async def children(
+    db: Connection | Database, run_ids: Sequence[UUID], each: int
+) -> dict[UUID, list[RunRow]]:
+    """Read the runs that each run started, oldest first, at most `each` of a run."""
+    rows = await db.fetch(
+        f"""SELECT {COLUMNS} FROM unnest($1::uuid[]) AS parent (id) CROSS JOIN LATERAL (
+              SELECT * FROM nomaflow.runs WHERE parent_run_id = parent.id
+              ORDER BY queued_at, id LIMIT $2) r""",
+        list(run_ids),
+        each,
+    )
+    found: defaultdict[UUID, list[RunRow]] = defaultdict(list)
+    for row in rows:
+        found[row["parent_run_id"]].append(RunRow(*row))
+    return found
+
+
 async def all_in_flight(db: Connection | Database, wanted: RunFilter, limit: int) -> list[RunRow]:
     """Read what is queued or running now, oldest first."""
     where = _where(wanted)

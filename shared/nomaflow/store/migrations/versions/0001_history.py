@@ -146,6 +146,8 @@ STATEMENTS = (
     "CREATE INDEX runs_of_job ON nomaflow.runs (job_name, queued_at DESC, id DESC)",
     "CREATE INDEX runs_of_status ON nomaflow.runs (status, queued_at DESC, id DESC)",
     "CREATE INDEX runs_finished ON nomaflow.runs (finished_at DESC, id DESC)",
+    """CREATE INDEX runs_of_parent ON nomaflow.runs (parent_run_id, queued_at)
+       WHERE parent_run_id IS NOT NULL""",
     """
     CREATE TABLE nomaflow.slots (
       schedule_id uuid NOT NULL REFERENCES nomaflow.schedules (id) ON DELETE CASCADE,
