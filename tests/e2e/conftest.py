@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from nomaflow.cli.home import State
 from nomaflow.errors import NomaflowError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+WORK = Path(__file__).parent / "projects" / "work"
 NOMAFLOW = Path(sys.executable).with_name("nomaflow")
 READY_SECONDS = 90.0
 RUN = """query ($id: ID!) { run(id: $id) {
@@ -245,13 +246,20 @@ def load(path: Path) -> Any:
 Start = Callable[..., Installation]
 
 
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
+@contextmanager
+def enterable_folder() -> Iterator[Path]:
     """A folder that other users may enter, as the embedded servers of root must."""
     made = Path(tempfile.mkdtemp(prefix="nomaflow-e2e-", dir="/tmp"))
     made.chmod(0o755)
     yield made
     shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A folder of this module's own."""
+    with enterable_folder() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +280,16 @@ def start(folder: Path) -> Iterator[Start]:
     assert all(status == 0 for status in statuses), started[0].said()[-3000:]
 
 
+@pytest.fixture(scope="session")
+def work_up() -> Iterator[Installation]:
+    """One installation on the tests' own project, for every module that leaves it as it was."""
+    with enterable_folder() as made:
+        shutil.copytree(WORK, made / "work")
+        installation = Installation(made, made / "work", {})
+        yield installation
+        assert installation.stop() == 0, installation.said()[-3000:]
+
+
 @pytest.fixture(scope="module")
 def example(folder: Path) -> Callable[[str], Path]:
     """Copy a recipe, so that a test may change it."""
@@ -285,7 +303,7 @@ def example(folder: Path) -> Callable[[str], Path]:
 @pytest.fixture(scope="module")
 def work_project(folder: Path) -> Path:
     """The tests' own project: jobs that are quick, slow or stubborn."""
-    return Path(shutil.copytree(Path(__file__).parent / "projects" / "work", folder / "work"))
+    return Path(shutil.copytree(WORK, folder / "work"))
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ RUNS = """query ($job: String!) { runs(first: 100, filter: {jobs: [$job]}) { nod
 
 
 @pytest.fixture(scope="module")
-def up(start, work_project):
-    return start(work_project)
+def up(work_up):
+    return work_up
 
 
 async def door(up, job, headers, body):
@@ -65,8 +65,8 @@ def test_the_command_line_says_whose_it_is(up):
     assert "`layers`" in unknown.stderr
 
 
-async def test_cron_fires_once_a_second_and_what_it_could_not_run_is_a_row(up, work_project):
-    file = work_project / "jobs" / "ticking.toml"
+async def test_cron_fires_once_a_second_and_what_it_could_not_run_is_a_row(up):
+    file = up.project / "jobs" / "ticking.toml"
     file.write_text(TICKING)
     try:
         answer = await up.eventually(

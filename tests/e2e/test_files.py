@@ -32,21 +32,25 @@ STEP = '\n[[jobs.steps]]\nname = "s"\ntype = "http"\nurl = "http://127.0.0.1:9/"
 
 
 @pytest.fixture(scope="module")
-def up(start, work_project):
-    (work_project / "jobs" / "changing.toml").write_text(CHANGING.format(name="old", word="old"))
-    return start(work_project)
+def up(work_up):
+    return work_up
 
 
 @pytest.fixture
-def project(work_project):
-    return work_project
+async def changing(up):
+    """A job file that the test may change."""
+    file = up.project / "jobs" / "changing.toml"
+    file.write_text(CHANGING.format(name="old", word="old"))
+    there = '{ job(name: "changing") { steps { name } } }'
+    await up.eventually(lambda: up.ask(there), lambda a: a["job"])
+    yield file
+    file.unlink()
 
 
-async def test_an_edit_during_a_run_is_for_the_next(up, project):
+async def test_an_edit_during_a_run_is_for_the_next(up, changing):
     run_id = await up.trigger("changing")
     await up.running(run_id, "wait")
-    file = project / "jobs" / "changing.toml"
-    file.write_text(CHANGING.format(name="new", word="new"))
+    changing.write_text(CHANGING.format(name="new", word="new"))
     steps = '{ job(name: "changing") { steps { name } } }'
     await up.eventually(lambda: up.ask(steps), lambda a: a["job"]["steps"][1]["name"] == "new")
 
@@ -61,9 +65,9 @@ async def test_an_edit_during_a_run_is_for_the_next(up, project):
 
 
 @pytest.mark.parametrize("mistake", BROKEN)
-async def test_a_file_that_is_wrong_says_where_and_harms_no_other(up, project, mistake):
+async def test_a_file_that_is_wrong_says_where_and_harms_no_other(up, mistake):
     text, word = BROKEN[mistake]
-    file = project / "jobs" / "wrong.toml"
+    file = up.project / "jobs" / "wrong.toml"
     file.write_text(f"[[jobs]]\n{text}{STEP}")
     try:
         found = await up.eventually(lambda: up.ask(PROBLEMS), lambda a: a["catalogProblems"])
@@ -78,11 +82,10 @@ async def test_a_file_that_is_wrong_says_where_and_harms_no_other(up, project, m
     await up.eventually(lambda: up.ask(PROBLEMS), lambda a: not a["catalogProblems"])
 
 
-async def test_a_file_that_breaks_keeps_its_job_as_it_was(up, project):
-    file = project / "jobs" / "changing.toml"
-    good = file.read_text()
-    file.write_text(good.replace("[[jobs.steps]]", "[[jobs.steps", 1))
+async def test_a_file_that_breaks_keeps_its_job_as_it_was(up, changing):
+    good = changing.read_text()
+    changing.write_text(good.replace("[[jobs.steps]]", "[[jobs.steps", 1))
     await up.eventually(lambda: up.ask(PROBLEMS), lambda a: a["catalogProblems"])
     assert (await up.ended(await up.trigger("changing")))["status"] == "SUCCEEDED"
-    file.write_text(good)
+    changing.write_text(good)
     await up.eventually(lambda: up.ask(PROBLEMS), lambda a: not a["catalogProblems"])

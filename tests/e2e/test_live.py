@@ -8,36 +8,6 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-JOBS = """
-[[jobs]]
-name = "talker"
-[[jobs.steps]]
-name = "first"
-type = "python"
-callable = "talking:talk"
-kwargs = { lines = 40 }
-[[jobs.steps]]
-name = "second"
-type = "sql_query"
-connector = "default"
-query = "SELECT pg_sleep(0.2)"
-[[jobs.steps]]
-name = "third"
-type = "python"
-callable = "talking:talk"
-kwargs = { lines = 5 }
-"""
-PLUGIN = """
-import time
-
-def talk(ctx, *, lines):
-    for n in range(lines):
-        ctx.log.info(f"line {n}")
-        ctx.progress(n + 1, lines, unit="lines")
-        time.sleep(0.02)
-    ctx.log.warning("that was all")
-    return {"lines": lines}
-"""
 EVENTS = """subscription ($run: ID!, $after: Cursor) { runEvents(run: $run, after: $after) {
   __typename cursor at runId
   ... on RunChanged { runStatus: status reason }
@@ -51,12 +21,8 @@ CHANGES = """subscription { runsChanged {
 
 
 @pytest.fixture(scope="module")
-def up(start, folder):
-    project = folder / "talking"
-    (project / "plugins").mkdir(parents=True)
-    (project / "jobs.toml").write_text(JOBS)
-    (project / "plugins" / "talking.py").write_text(PLUGIN)
-    return start(project)
+def up(work_up):
+    return work_up
 
 
 async def heard(up, run_id, after=None, until=None):

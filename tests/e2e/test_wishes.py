@@ -6,8 +6,8 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def up(start, work_project):
-    return start(work_project)
+def up(work_up):
+    return work_up
 
 
 @pytest.mark.parametrize(("job", "step"), [("stubborn", "python"), ("sleeper", "sql")])
