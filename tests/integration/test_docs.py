@@ -119,6 +119,28 @@ def assert_parses(words, line):
         command.make_context(command.name, list(words), parent=context)
 
 
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    pages = {str(p.relative_to(ROOT / "docs")) for p in (ROOT / "docs").rglob("*.md")}
+    pages = {p for p in pages if not p.startswith("decisions/")} - {"README.md"}
+    assert {p for p in pages if f"]({p})" not in index} == set()
+
+
+def test_decisions_have_numbers_of_their_own():
+    names = [p.name for p in (ROOT / "docs/decisions").glob("*.md")]
+    assert [n for n in names if not re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", n)] == []
+    assert len({n[:4] for n in names}) == len(names)
+
+
+def test_the_tree_names_every_room_of_the_library():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    tree = re.search(r"^shared/nomaflow/(.*?)^services/", page, re.MULTILINE | re.DOTALL)[1]
+    named = set(re.findall(r"\b[a-z_]+\b", tree))
+    library = ROOT / "shared/nomaflow"
+    rooms = {p.stem for p in library.glob("*.py")} | {p.parent.name for p in library.glob("*/*.py")}
+    assert rooms - {"__init__"} - named == set(), "docs/architecture.md does not name these"
+
+
 def test_every_setting_is_documented():
     page = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(NOMAFLOW_\w+)` \| (.*) \|$", page, re.MULTILINE))
