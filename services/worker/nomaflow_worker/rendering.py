@@ -41,6 +41,8 @@ def prepare(
     overrides = claimed.overrides
     fire_kwargs = overrides.get("step_kwargs", {}).get(step.name, {})
     fire_params = overrides.get("params", {})
+    # A value that this fire replaces is never filled in: its token may be why the last run failed.
+    own = {name: {**fire_params, **fire_kwargs}.get(name, v) for name, v in step.kwargs.items()}
     try:
         scope = _scope(claimed, spec, step, attempt, outputs, env, {})
         shared = parameters.resolve({**spec.params, **fire_params}, scope)
@@ -48,13 +50,15 @@ def prepare(
         merged = parameters.merge(
             shared,
             {},
-            template.render(step.kwargs, scope),
+            template.render(own, scope),
             {name: shared[name] for name in fire_params},
             template.render(fire_kwargs, scope),
         )
         scope = _scope(claimed, spec, step, attempt, outputs, env, merged)
         kind = registry.step_type(step.type)
         config = {**step.config, **_settings_among(kind, fire_kwargs)}
+        if own:
+            config["kwargs"] = own
         ready = kind.prepare(config, lambda value: template.render(value, scope))
     except ValidationError as error:
         raise StepError(_sentence(step.name, error), retryable=False) from None
