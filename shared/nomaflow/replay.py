@@ -45,7 +45,8 @@ async def start(db: Database, bell: Bell, again: Again) -> Started:
 
     With `from_step` the steps before it are kept: recorded as `skipped: kept from run <id>`,
     their outputs whole, so later steps read them (X26, X27). Raises NomaflowError: NOT_FOUND,
-    INVALID_STATE while the old run is in flight, BUSY; SpecErrors for edits that do not fit.
+    INVALID_STATE while the old run is in flight or where only a preview of an output is left,
+    BUSY; SpecErrors for edits that do not fit.
     """
     async with db.transaction() as connection:
         old = await _old(connection, again.run_id)
@@ -131,6 +132,14 @@ async def _kept(
         )
     earlier = names[: names.index(again.from_step)]
     outputs = await claims.whole_outputs(connection, again.run_id)
+    for name in earlier:
+        if name in outputs and outputs[name]["whole"] is None and _is_cut(outputs[name]["brief"]):
+            raise NomaflowError(
+                Code.INVALID_STATE,
+                f"run {again.run_id} succeeded, and of the big output of its step `{name}` history "
+                f"keeps a preview, which later steps cannot read; begin at `{name}` or before",
+                ("fromStep",),
+            )
     before = {s.name: s for s in await runs.steps_of(connection, again.run_id)}
     kept = f"skipped: kept from run {again.run_id}"
     return tuple(
@@ -144,3 +153,9 @@ async def _kept(
         )
         for step in steps
     )
+
+
+def _is_cut(output: Any) -> bool:
+    """Tell an output that history shortened, as a whole or in one of its fields."""
+    parts = [output, *output.values()] if isinstance(output, dict) else []
+    return any(isinstance(p, dict) and p.get("truncated") is True and "bytes" in p for p in parts)

@@ -88,3 +88,14 @@ async def test_what_cannot_be_run_again_says_why(shop):
         await again(shop, waiting, from_step="nope")
     with pytest.raises(NomaflowError, match="there is no run"):
         await again(shop, "01920000-0000-7000-8000-000000000001")
+
+
+async def test_a_preview_is_never_taken_for_the_output(shop):
+    await shop.declare(CHAIN.format(query=QUERY).replace("repeat('x', 500)", "repeat('x', 5000)"))
+    async with working(shop):
+        old = await shop.run("j", params={"n": 1})
+        with pytest.raises(NomaflowError, match="begin at `load` or before") as refused:
+            await again(shop, old["id"], from_step="divide")
+        assert refused.value.code == "INVALID_STATE"
+        new = await shop.end(await again(shop, old["id"], from_step="load"))
+    assert new["status"] == old["status"] == "succeeded"
