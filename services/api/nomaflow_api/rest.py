@@ -34,6 +34,7 @@ FIELDS = {
     "step_enabled": "step_enabled",
     "log_level": "log_level",
 }
+KEY = "Idempotency-Key"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -49,7 +50,8 @@ class RestDoor:
         try:
             caller = self._admit(request)
             name = request.path_params["name"]
-            started = await starting.start(self._backing, caller, name, await _wish(request))
+            wish = await _wish(request) | _key(request)
+            started = await starting.start(self._backing, caller, name, wish)
         except Refused as refused:
             code = ApiCode.UNAUTHENTICATED if refused.status == 401 else Code.INVALID  # noqa: PLR2004
             return answer(
@@ -102,8 +104,20 @@ async def _wish(request: Request) -> dict[str, Any]:
     return {FIELDS[name]: value for name, value in given.items()}
 
 
+def _key(request: Request) -> dict[str, str]:
+    """Read the key that makes a repeated POST find its first run, bare or in quotation marks.
+
+    The quotation marks are those of draft-ietf-httpapi-idempotency-key-header.
+    """
+    key = request.headers.get(KEY)
+    if key is None:
+        return {}
+    bare = key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
+    return {"idempotency_key": bare}
+
+
 def _told(problems: tuple[Problem, ...]) -> dict[str, Any]:
-    words = {inner: outer for outer, inner in FIELDS.items()}
+    words = {inner: outer for outer, inner in FIELDS.items()} | {"idempotency_key": KEY}
     return {
         "code": problems[0].code.value,
         "message": "; ".join(problem.message for problem in problems),

@@ -38,6 +38,21 @@ async def test_a_fire_by_post_takes_the_same_overrides(api, job):
     assert run == {"params": {"x": 1}, "logLevel": "DEBUG", "steps": [{"status": "SKIPPED"}]}
 
 
+async def test_a_post_that_is_sent_twice_with_one_key_starts_one_run(api, job):
+    answers = [
+        await api.http.post("/admin/jobs/copy/run", headers={"Idempotency-Key": key})
+        for key in ("k1", "k1", '"k1"')
+    ]
+    assert {a.status_code for a in answers} == {202}
+    assert len({a.json()["run_id"] for a in answers}) == 1
+    other = await api.http.post("/admin/jobs/copy/run", headers={"Idempotency-Key": "k2"})
+    assert other.status_code == 409
+    for key in ("", '""', "k" * 201):
+        wrong = await api.http.post("/admin/jobs/copy/run", headers={"Idempotency-Key": key})
+        assert wrong.status_code == 422
+        assert wrong.json()["errors"][0]["path"] == ["Idempotency-Key"]
+
+
 async def test_a_wrong_wish_by_post_is_told_with_code_and_words(api, job):
     wishes = (
         ("nobody", {}, 404, "NOT_FOUND"),
