@@ -133,6 +133,19 @@ def test_a_failed_run_ends_the_command_with_1_and_its_reason(up):
     assert up.cli("job", "logs", "--follow", "asks").returncode == 1
 
 
+def test_a_failed_run_goes_on_from_its_step(up):
+    failed = started(up, "asks", "--step", "get=off")
+    assert up.cli("logs", "--follow", failed).returncode == 1
+    mended = ("--from", "after", "--kwarg", "after.body=5")
+    done = up.cli("job", "replay", failed, *mended, "--follow")
+    assert done.returncode == 0, done.stderr
+    newest = up.cli("job", "history", "asks", "--limit", "1")
+    assert f"again, after {failed}" in newest.stdout
+    again = json.loads(up.cli("job", "replay", "asks", *mended, "--dry-run", "--json").stdout)
+    assert (again["dryRun"], again["created"]) == (True, True)
+    assert again["replayOf"] != {"id": failed}  # the newest run of the job
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -143,6 +156,8 @@ def test_a_failed_run_ends_the_command_with_1_and_its_reason(up):
         (("job", "run", "sleeper", "-p", 'seconds="x"'), "must be a number"),
         (("job", "run", "sleeper", "--preset", "nope"), "preset"),
         (("job", "run", "quick", "--log-level", "loud"), "LOUD"),
+        (("job", "replay", "01a21405-e5e1-7ab7-81a2-266f3cd8e249"), "no run"),
+        (("job", "replay", "notes-table", "--from", "nope"), "has no step `nope`"),
         (("job", "abort", "01a21405-e5e1-7ab7-81a2-266f3cd8e249"), "no run"),
         (("logs", "01a21405-e5e1-7ab7-81a2-266f3cd8e249"), "no run"),
         (("logs", "-f", "01a21405-e5e1-7ab7-81a2-266f3cd8e249"), "no such run"),

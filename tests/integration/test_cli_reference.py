@@ -45,7 +45,7 @@ def test_each_option_is_in_its_command_s_section(name):
         word
         for parameter in ALL[name].params
         if isinstance(parameter, TyperOption)
-        for word in parameter.opts
+        for word in (*parameter.opts, *parameter.secondary_opts)
     } - {"--help", "-h"}
     if options >= COMMON:  # one table tells these for all commands that talk to the API
         options -= COMMON

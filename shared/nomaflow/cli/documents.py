@@ -22,7 +22,7 @@ query Jobs($after: String, $filter: JobFilter) {
 HISTORY = f"""
 query History($first: Int!, $after: String, $filter: RunFilter) {{
   runs(first: $first, after: $after, filter: $filter) {{
-    nodes {{ {_RUN} params }}
+    nodes {{ {_RUN} params waitingFor interruptions abortRequestedBy replayOf {{ id }} }}
     pageInfo {{ hasNextPage endCursor }}
   }}
 }}
@@ -57,6 +57,16 @@ mutation Trigger($input: RunTriggerInput!) {{
   runTrigger(input: $input) {{
     created
     run {{ {_RUN} params }}
+    errors {{ code message path }}
+  }}
+}}
+"""
+
+REPLAY = f"""
+mutation Replay($input: RunReplayInput!) {{
+  runReplay(input: $input) {{
+    created
+    run {{ {_RUN} params replayOf {{ id }} }}
     errors {{ code message path }}
   }}
 }}
@@ -107,4 +117,7 @@ subscription LiveLogs($run: ID!, $after: Cursor, $filter: LogFilter) {
 }
 """
 
-ALL = (JOBS, NAMES, HISTORY, JOB_EXISTS, NEWEST, RUN, TRIGGER, ABORT, EVENTS, LOGS, LIVE_LOGS)
+ALL = (
+    *(JOBS, NAMES, HISTORY, JOB_EXISTS, NEWEST, RUN),
+    *(TRIGGER, REPLAY, ABORT, EVENTS, LOGS, LIVE_LOGS),
+)

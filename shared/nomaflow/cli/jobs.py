@@ -1,12 +1,13 @@
-"""`nomaflow job`: what is declared, and running, aborting and remembering it."""
+"""`nomaflow job`: what is declared, and running it, once or again, aborting and remembering it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nomaflow.cli import documents, listings, logs, run_arguments, talk, words
+from nomaflow.cli import documents, listings, logs, run_options, talk, words
 
 if TYPE_CHECKING:
     from nomaflow.client import Client
@@ -16,7 +17,9 @@ PANEL = "Jobs and runs"
 
 JSON = dict[str, Any]
 
-job = typer.Typer(name="job", help="List, run, abort and look back at jobs.", no_args_is_help=True)
+job = typer.Typer(
+    name="job", help="List, run, run again, abort and look back at jobs.", no_args_is_help=True
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -51,7 +54,7 @@ def list_jobs(
     found = talk.talk(url, home, ask)
     for each in found:
         if each["lastRun"]:
-            each["lastRun"]["id"] = words.run_id(each["lastRun"]["id"])
+            each["lastRun"] = words.plain_ids(each["lastRun"])
     if as_json:
         talk.print_json(found)
     elif found:
@@ -63,38 +66,13 @@ def list_jobs(
 @job.command("run")
 def run_job(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The job's name.")],
-    param: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--param",
-            "-p",
-            metavar="NAME=VALUE",
-            help="A parameter of this run; JSON where it is JSON, else text. May be repeated.",
-        ),
-    ] = None,
-    kwarg: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--kwarg",
-            metavar="STEP.NAME=VALUE",
-            help="An argument of one step in this run. May be repeated.",
-        ),
-    ] = None,
-    step: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--step",
-            metavar="NAME=on|off",
-            help="Switch a step on or off in this run. May be repeated.",
-        ),
-    ] = None,
+    param: run_options.Param = None,
+    kwarg: run_options.Kwarg = None,
+    step: run_options.Step = None,
     preset: Annotated[
         str | None, typer.Option("--preset", help="Start from this preset of the job.")
     ] = None,
-    log_level: Annotated[
-        str | None,
-        typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR; this run."),
-    ] = None,
+    log_level: run_options.LogLevel = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Each step says what it would do, changes nothing."),
@@ -105,10 +83,7 @@ def run_job(
             "--idempotency-key", help="The same key within 7 days gives the first run again."
         ),
     ] = None,
-    following: Annotated[
-        bool,
-        typer.Option("--follow", "-f", help="Watch until it is over; status 1 if it failed."),
-    ] = False,
+    following: run_options.Follow = False,
     as_json: talk.Json = False,
     url: talk.Url = None,
     home: talk.Home = None,
@@ -118,33 +93,55 @@ def run_job(
     Ends at once with the run's id, or with --follow when the run is over. Ctrl-C while following
     leaves the run alone.
     """
-    from nomaflow.cli.follow import follow
-
-    wanted = {
-        "job": name,
-        "params": run_arguments.params(param or ()) or None,
-        "stepKwargs": run_arguments.step_kwargs(kwarg or ()) or None,
-        "stepEnabled": run_arguments.step_enabled(step or ()) or None,
-        "preset": preset,
-        "logLevel": log_level and log_level.upper(),
-        "idempotencyKey": idempotency_key,
-        "dryRun": dry_run,
-    }
-    request = {field: value for field, value in wanted.items() if value is not None}
+    request = run_options.overrides(
+        param,
+        kwarg,
+        step,
+        log_level,
+        job=name,
+        preset=preset,
+        idempotencyKey=idempotency_key,
+        dryRun=dry_run,
+    )
 
     async def ask(client: Client) -> str | None:
-        payload = await client.mutate(documents.TRIGGER, {"input": request})
-        started = payload["run"] | {"id": words.run_id(payload["run"]["id"])}
-        if not following:
-            _print_started(started, created=payload["created"], as_json=as_json)
-            return None
-        if not as_json:
-            talk.note(_started(started, created=payload["created"]))
-        return (await follow(client, started["id"], as_json=as_json)).status
+        return await _start(client, documents.TRIGGER, request, following, as_json)
 
-    status = talk.talk(url, home, ask)
-    if status not in {None, "SUCCEEDED"}:
-        raise typer.Exit(FAILED)
+    _end_as(talk.talk(url, home, ask))
+
+
+@job.command("replay")
+def replay_run(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="The run's id, or a job's name for its newest run.")
+    ],
+    from_step: Annotated[
+        str | None,
+        typer.Option("--from", metavar="STEP", help="Begin here; keep what earlier steps put out."),
+    ] = None,
+    param: run_options.Param = None,
+    kwarg: run_options.Kwarg = None,
+    step: run_options.Step = None,
+    log_level: run_options.LogLevel = None,
+    dry_run: Annotated[
+        bool | None,
+        typer.Option("--dry-run/--no-dry-run", help="Default: as that run was."),
+    ] = None,
+    following: run_options.Follow = False,
+    as_json: talk.Json = False,
+    url: talk.Url = None,
+    home: talk.Home = None,
+) -> None:
+    """Run a run again: same definition, same parameters, with what is given here laid over them."""
+    changes = run_options.overrides(
+        param, kwarg, step, log_level, fromStep=from_step, dryRun=dry_run
+    )
+
+    async def ask(client: Client) -> str | None:
+        request = {**changes, "run": await logs.find_run(client, run)}
+        return await _start(client, documents.REPLAY, request, following, as_json)
+
+    _end_as(talk.talk(url, home, ask))
 
 
 @job.command("abort")
@@ -162,8 +159,7 @@ def abort_run(
     async def ask(client: Client) -> JSON:
         identifier = await logs.find_run(client, run)
         payload = await client.mutate(documents.ABORT, {"run": identifier, "reason": reason})
-        aborted: JSON = payload["run"]
-        return aborted | {"id": words.run_id(aborted["id"])}
+        return words.plain_ids(payload["run"])
 
     aborted = talk.talk(url, home, ask)
     if as_json:
@@ -201,7 +197,7 @@ def show_history(
             raise await logs.no_such_job(client, name)
         return runs
 
-    runs = [run | {"id": words.run_id(run["id"])} for run in talk.talk(url, home, ask)]
+    runs = [words.plain_ids(run) for run in talk.talk(url, home, ask)]
     if as_json:
         talk.print_json(runs)
     elif runs:
@@ -222,6 +218,27 @@ def show_logs(
 ) -> None:
     """Print a run's log: the same as `nomaflow logs`."""
     logs.show(run, following, step, min_level, as_json, url, home)
+
+
+async def _start(
+    client: Client, document: str, request: Mapping[str, Any], following: bool, as_json: bool
+) -> str | None:
+    """Start a run and say so; give its last status when it was followed to its end."""
+    payload = await client.mutate(document, {"input": request})
+    started = words.plain_ids(payload["run"])
+    if not following:
+        _print_started(started, created=payload["created"], as_json=as_json)
+        return None
+    from nomaflow.cli.follow import follow
+
+    if not as_json:
+        talk.note(_started(started, created=payload["created"]))
+    return (await follow(client, started["id"], as_json=as_json)).status
+
+
+def _end_as(status: str | None) -> None:
+    if status not in {None, "SUCCEEDED"}:
+        raise typer.Exit(FAILED)
 
 
 def _started(run: JSON, *, created: bool) -> str:

@@ -44,9 +44,24 @@ def print_runs(runs: list[JSON]) -> None:
             words.duration(run["durationSeconds"]),
             words.number(int(rows)) if rows is not None else "",
             run["triggeredBy"],
-            run["reason"] or "",
+            _why(run),
         )
     _show(console, table)
+
+
+def _why(run: JSON) -> str:
+    """Say why a run is where it is, what it waits for, and how often a worker died under it."""
+    if run["waitingFor"]:
+        said = [f"waits for {run['waitingFor']}"]
+    else:
+        said = [run["reason"]] if run["reason"] else []
+    if run["status"] == "RUNNING" and run["abortRequestedBy"]:
+        said.append(f"{run['abortRequestedBy']} asked to abort it")
+    if count := run["interruptions"]:
+        said.append("interrupted once" if count == 1 else f"interrupted {count} times")
+    if run["replayOf"]:
+        said.append(f"again, after {run['replayOf']['id']}")
+    return " · ".join(said)
 
 
 def _show(console: Console, table: Table) -> None:

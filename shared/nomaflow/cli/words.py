@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -47,6 +48,14 @@ def run_id(identifier: str) -> str:
         return str(UUID(inner)) if kind == "Run" else identifier
     except (binascii.Error, ValueError):
         return identifier
+
+
+def plain_ids(run: dict[str, Any]) -> dict[str, Any]:
+    """Give a run with UUIDs where the API has global ids."""
+    plain = run | {"id": run_id(run["id"])}
+    if earlier := run.get("replayOf"):
+        plain["replayOf"] = {"id": run_id(earlier["id"])}
+    return plain
 
 
 def is_run_id(text: str) -> bool:
