@@ -8,6 +8,7 @@ SYNC    := $(UV) sync --quiet --frozen --inexact --python $(BIN)/python --extra 
 CONSOLE := services/api/console
 STATIC  := services/api/nomaflow_api/static
 PROJECT ?= .
+FAULTS  ?= short
 
 .DEFAULT_GOAL := help
 .PHONY: help install console demo dev test unit integration e2e lint format schema bench faults full clean ci
@@ -64,8 +65,8 @@ schema: .venv/.done ## Print the API's schema into schema.graphql
 bench: install ## Measure; each script prints ratios taken side by side
 	@for script in bench/[a-z]*.py; do test -e "$$script" || continue; echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
-faults: install ## Kill, freeze and cut things while work goes on
-	$(BIN)/pytest tests/faults
+faults: install ## Kill, freeze and cut things while work goes on; FAULTS=long for the figures of the docs
+	FAULTS=$(FAULTS) $(BIN)/pytest tests/faults
 
 full: lint test faults bench ## Everything
 
