@@ -6,10 +6,11 @@ import shlex
 import tomllib
 from pathlib import Path
 
-import click
 import graphql
 import pytest
 import typer.main
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from nomaflow.cli.main import gather
 from nomaflow.lifecycle import RUN_EDGES, STEP_EDGES
@@ -107,16 +108,32 @@ def test_commands_exist(text):
 
 def assert_parses(words, line):
     """Walk down to the subcommand and let it read its options, without running anything."""
-    command = typer.main.get_command(gather())
-    context = click.Context(command, info_name="nomaflow")
-    while isinstance(command, click.Group):
+    command, name, context = typer.main.get_command(gather()), "nomaflow", None
+    while isinstance(command, TyperGroup):
         assert words, line
+        if words[0].startswith("-"):  # an option of `nomaflow` itself
+            break
         assert words[0] in command.commands, line
-        command = command.commands[words[0]]
-        context = click.Context(command, parent=context, info_name=words[0])
-        words = words[1:]
-    if not {"--help", "-h"} & set(words):
-        command.make_context(command.name, list(words), parent=context)
+        context = command.context_class(command, parent=context, info_name=name)
+        name, *words = words
+        command = command.commands[name]
+    if not {"--help", "-h", "--version"} & set(words):
+        command.make_context(name, list(words), parent=context)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nomaflow job runn hello",
+        "nomaflow job run",
+        "nomaflow job run hello --folow",
+        "nomaflow job history hello --limit many",
+        "nomaflow nothing",
+    ],
+)
+def test_a_command_that_does_not_exist_would_be_found(line):
+    with pytest.raises((AssertionError, TyperException)):
+        assert_parses(shlex.split(line)[1:], line)
 
 
 def test_every_page_is_in_the_index():
