@@ -194,8 +194,8 @@ def test_it_serves_says_where_and_listens_on_this_machine_alone(shared_up):
         return "Nomaflow is up" in up.said
 
     until(welcomed)
-    assert up.said.count(state.admin_token) == 1
-    assert f"{state.url}/graphiql" in up.said
+    assert up.said.count(state.admin_token) == 2  # by itself, and in the link
+    assert f"{state.url}/graphiql#token={state.admin_token}" in up.said
     assert "2 jobs, 2 steps" in up.said
     family = [psutil.Process(up.process.pid), *up.family()]
     listening = {

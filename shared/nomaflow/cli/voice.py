@@ -63,7 +63,7 @@ def welcome(facts: Installation) -> Panel:
     table.add_column(overflow="fold")
     rows = [
         ("GraphQL", Text(f"{facts.url}/graphql", style="bold")),
-        ("GraphiQL", Text(f"{facts.url}/graphiql" if facts.graphiql else "switched off")),
+        ("GraphiQL", Text(_graphiql(facts))),
         ("Health", Text(f"{facts.url}/health  and  {facts.url}/ready")),
         ("Token", Text.assemble((facts.token, "bold"), f"  {facts.token_source}")),
         ("Home", Text(str(facts.home))),
@@ -84,3 +84,10 @@ def welcome(facts: Installation) -> Panel:
         border_style="cyan",
         expand=False,
     )
+
+
+def _graphiql(facts: Installation) -> str:
+    """Give a link that signs in by itself, where the token is shown anyway."""
+    if not facts.graphiql:
+        return "switched off"
+    return f"{facts.url}/graphiql" + (f"#token={facts.token}" if facts.token else "")
