@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route, WebSocketRoute
 
 from nomaflow_api import failures
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
     from nomaflow_api.backing import Backing
 
+SMALLER = Middleware(GZipMiddleware, compresslevel=6)
+"""For our own pages alone: an answer that holds secrets tells of them by its compressed size."""
+
 
 def make(backing: Backing) -> Starlette:
     """Put the application together; its lifespan opens and closes the backing."""
@@ -44,8 +49,9 @@ def make(backing: Backing) -> Starlette:
     if backing.options.graphiql:
         routes += [
             Route("/", pages.home),
-            Route("/graphiql", pages.graphiql),
-            Route("/assets/{path:path}", pages.asset),
+            Route("/runs/{run:uuid}", pages.run),
+            Route("/graphiql", pages.graphiql, middleware=[SMALLER]),
+            Route("/assets/{path:path}", pages.asset, middleware=[SMALLER]),
         ]
 
     @asynccontextmanager

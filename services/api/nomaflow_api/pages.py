@@ -35,6 +35,10 @@ class Pages:
         """Lead to the one page there is."""
         return RedirectResponse("/graphiql", 307)
 
+    async def run(self, _request: Request) -> Response:
+        """Answer the link of an alert: there is no page of a run yet, so GraphiQL it is."""
+        return RedirectResponse("/graphiql", 307)
+
     async def graphiql(self, _request: Request) -> Response:
         """Answer with GraphiQL, or with how to build it."""
         headers = {"Content-Security-Policy": PAGE, "Cache-Control": "no-cache"}

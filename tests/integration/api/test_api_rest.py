@@ -132,3 +132,33 @@ async def test_graphiql_is_served_with_its_assets_or_with_how_to_build_it(
     assert asset.headers["cache-control"] == pages.FOR_EVER
     for path in ("/assets/none.js", "/assets/../secret", "/assets/%2e%2e/secret", "/assets/"):
         assert (await api.http.get(path)).status_code == 404, path
+
+
+async def test_the_link_of_an_alert_leads_to_a_page(api):
+    from uuid import uuid4
+
+    from nomaflow.alerts.facts import run_url
+
+    api.http.headers.pop("Authorization")
+    response = await api.http.get(run_url(api.url, uuid4()))
+    assert (response.status_code, response.headers["location"]) == (307, "/graphiql")
+    assert (await api.http.get("/runs/nonsense")).status_code == 404
+
+
+async def test_pages_travel_compressed_and_answers_never_do(api, tmp_path, monkeypatch):
+    (page,) = [r.endpoint.__self__ for r in api.routes if r.path == "/runs/{run:uuid}"]
+    monkeypatch.setattr(page, "_static", tmp_path)
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "a-1.js").write_text("let a = 1;\n" * 50_000)
+    (tmp_path / "graphiql.html").write_text("<p>built</p>" * 1_000)
+    for path, size in (("/assets/a-1.js", 550_000), ("/graphiql", 12_000)):
+        asset = await api.http.get(path)
+        assert asset.headers["content-encoding"] == "gzip"
+        assert len(asset.content) == size
+        assert "Accept-Encoding" in asset.headers["vary"]
+        assert "script-src 'self'" in asset.headers["content-security-policy"]
+        plain = await api.http.get(path, headers={"Accept-Encoding": "identity"})
+        assert (plain.headers.get("content-encoding"), plain.text) == (None, asset.text)
+    answer = await api.post("{ __schema { types { name fields { name } } } }")
+    assert len(answer.content) > 5_000
+    assert "content-encoding" not in answer.headers
