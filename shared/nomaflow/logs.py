@@ -77,12 +77,17 @@ def _shared(program: str | None) -> list[Processor]:
         event.setdefault("program", program)
         return event
 
+    def plain(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event.pop("color_message", None)  # uvicorn says its lines a second time for terminals
+        return event
+
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.stdlib.ExtraAdder(),
+        plain,
         structlog.processors.TimeStamper(fmt="iso" if program else "%Y-%m-%dT%H:%M:%SZ", utc=True),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.UnicodeDecoder(),

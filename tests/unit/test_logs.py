@@ -37,6 +37,15 @@ def test_our_lines_and_a_librarys_have_the_same_form(capsys):
 
 
 @pytest.mark.parametrize("look", ["json", "console"])
+def test_uvicorn_says_nothing_twice(capsys, look):
+    logs.configure("api", look=look)
+    coloured = {"color_message": "Started \x1b[36m%d\x1b[0m"}
+    logging.getLogger("uvicorn.error").info("Started %d", 5, extra=coloured)
+    written = capsys.readouterr().err
+    assert (written.count("Started"), "color_message" in written) == (1, False)
+
+
+@pytest.mark.parametrize("look", ["json", "console"])
 def test_secrets_are_masked_in_text_fields_and_tracebacks(capsys, look):
     logs.configure("api", look=look, redact=mask)
     local_variable = "hunter2"
