@@ -50,6 +50,13 @@ def _names(job: Mapping[str, Any]) -> Iterator[Problem]:
                 (key,),
                 f"`{key}` {_shown(name)} must be 1 to 128 letters, digits, `-` or `_`",
             )
+    tag = job.get("worker")
+    if isinstance(tag, str) and tag.startswith("_"):
+        yield Problem(
+            ("worker",),
+            f"`worker` {_shown(tag)} is reserved: tags that begin with `_` are for Nomaflow's own "
+            "runs; choose another",
+        )
     for key, one in (("steps", "step"), ("schedules", "schedule"), ("presets", "preset")):
         seen: dict[str, int] = {}
         for at, part in _tables(job, key):

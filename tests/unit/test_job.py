@@ -376,6 +376,7 @@ SQL = {"name": "call", "type": "sql_query", "connector": "c", "query": "select 1
 WRONG = [
     # name and other words
     ({"name": "a.b"}, ("name",), "must be 1 to 128 letters, digits, `-` or `_`"),
+    ({"worker": "_system"}, ("worker",), "`_system` is reserved"),
     ({"name": "a b"}, ("name",), "must be 1 to 128"),
     ({"name": ""}, ("name",), "must"),
     ({"name": "x" * 129}, ("name",), "must be 1 to 128"),
