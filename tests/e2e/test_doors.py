@@ -58,7 +58,7 @@ def test_the_command_line_says_whose_it_is(up):
     logged = up.cli("logs", "--follow", last["id"])
     assert "run succeeded" in logged.stdout
 
-    failed = up.cli("job", "run", "quick", "--follow")  # its table was never made
+    failed = up.cli("job", "run", "asks", "--follow")  # nothing says where SLOW_URL is
     assert failed.returncode == 1
     unknown = up.cli("job", "run", "layer")
     assert unknown.returncode == 2
