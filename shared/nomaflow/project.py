@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import stat
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ __all__ = ["Connectors", "FileJob", "FileProblem", "JobFiles", "Project"]
 _APP = re.compile(r"[a-z][a-z0-9_]{0,63}")
 # Some file systems report no changes (network and bind mounts), so files are looked at as well.
 _LOOK_EVERY_MS = 5_000
+_STILL_SECONDS = 0.1
+_MOST_LOOKS = 20
 UNREADABLE = "the file cannot be read: it is not an ordinary file, or its rights forbid it"
 
 _Stamp = tuple[int, int, int]
@@ -51,7 +54,7 @@ class Project:
         self._jobs: dict[tuple[Path, str], tuple[_Stamp | None, JobFiles]] = {}
 
     def read_jobs(self, timezone: str = "UTC") -> JobFiles:
-        """Read every file of jobs; unchanged files are not parsed again.
+        """Read every file of jobs; unchanged files are not parsed again. Belongs in a thread.
 
         A name that is declared twice belongs to the first file in the order of `job_toml_paths`.
         """
@@ -153,6 +156,8 @@ class Project:
         kept = self._jobs.get((path, timezone))
         if kept is not None and kept[0] == stamp:
             return kept[1]
+        if kept is not None:
+            stamp = _still(path, stamp)
         raw = _bytes(path)
         file = self._name(path)
         if raw is None:
@@ -243,6 +248,19 @@ def _stamp(path: Path) -> _Stamp | None:
     except OSError:
         return None
     return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def _still(path: Path, stamp: _Stamp | None) -> _Stamp | None:
+    """Wait until a changed file stands still; its stamp then.
+
+    Many editors empty a file and write it anew; read in between, its jobs would be gone.
+    """
+    for _ in range(_MOST_LOOKS):
+        time.sleep(_STILL_SECONDS)
+        before, stamp = stamp, _stamp(path)
+        if stamp == before:
+            break
+    return stamp
 
 
 def _bytes(path: Path) -> bytes | None:

@@ -394,6 +394,21 @@ async def test_a_change_before_the_first_look_is_not_missed(tmp_path):
         await asyncio.wait_for(anext(changes), 8)
 
 
+def test_a_file_that_is_being_written_is_read_when_it_is_whole(tmp_path, monkeypatch):
+    put(tmp_path, {"jobs.toml": job("one")})
+    project = Project(tmp_path)
+    assert len(project.read_jobs().jobs) == 1
+    put(tmp_path, {"jobs.toml": ""})  # what an editor does first
+    rest = iter([job("one"), job("one") + job("two")])
+
+    def write_on(_seconds):
+        if (text := next(rest, None)) is not None:
+            put(tmp_path, {"jobs.toml": text})
+
+    monkeypatch.setattr("nomaflow.project.time.sleep", write_on)
+    assert len(project.read_jobs().jobs) == 2
+
+
 async def test_what_is_not_ours_is_not_a_change(tmp_path):
     put(tmp_path, {"jobs.toml": job("one")})
     changes = Project(tmp_path).changes()
