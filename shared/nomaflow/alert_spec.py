@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from nomaflow import template
 from nomaflow.connectors import headers
-from nomaflow.job_problems import Problem, sentence
+from nomaflow.job.problems import Problem, sentence
 
 DEFAULT = "default"
 """Written on a delivery whose job names no recipient while no channel is the default one."""

@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from nomaflow import lifecycle, parameters
+from nomaflow import lifecycle
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.job_problems import SpecErrors
+from nomaflow.job import parameters
+from nomaflow.job.problems import SpecErrors
 from nomaflow.lifecycle import RunStatus
 from nomaflow.store.runs import NewRun, NewStep
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from nomaflow.job import JobSpec
+    from nomaflow.job.spec import JobSpec
     from nomaflow.store.jobs import JobRow
     from nomaflow.store.schedules import ScheduleRow
 

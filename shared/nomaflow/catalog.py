@@ -14,14 +14,14 @@ import structlog
 
 from nomaflow import clocks
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.job import JobSpec
+from nomaflow.job.spec import JobSpec
 from nomaflow.store import jobs, problems
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nomaflow.broker.bell import Bell
-    from nomaflow.project import Project
+    from nomaflow.project.folder import Project
     from nomaflow.store.database import Connection, Database
     from nomaflow.store.jobs import JobRow
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from nomaflow.job import JobSpec, ScheduleSpec
+    from nomaflow.job.spec import JobSpec, ScheduleSpec
     from nomaflow.store.database import Connection
     from nomaflow.store.schedules import ScheduleRow
 

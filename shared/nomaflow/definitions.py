@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.job import JobSpec
+from nomaflow.job.spec import JobSpec
 from nomaflow.store import jobs
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from nomaflow.birth import Request
     from nomaflow.broker.bell import Bell
-    from nomaflow.job import JobSpec
+    from nomaflow.job.spec import JobSpec
     from nomaflow.overlap import InFlight
     from nomaflow.store.database import Connection, Database
     from nomaflow.store.schedules import Due

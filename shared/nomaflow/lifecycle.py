@@ -362,6 +362,9 @@ def reopen(held: Held) -> Move:
 
 def release(held: Held, reason: str, *, not_before_seconds: float | None = None) -> Move:
     """Hand the run back to the queue between two links or tries; it stays in flight."""
+    if held.current is not None and held.current.status is S.RUNNING:
+        msg = "a run is not handed back while one of its steps runs"
+        raise ValueError(msg)
     return _move(held, R.QUEUED, reason=reason, not_before_seconds=not_before_seconds)
 
 

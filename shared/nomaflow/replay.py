@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from nomaflow.broker.bell import Bell
-    from nomaflow.job import JobSpec
+    from nomaflow.job.spec import JobSpec
     from nomaflow.store.database import Connection, Database, Record
 
 

@@ -9,7 +9,7 @@ from nomaflow import alert_spec
 from nomaflow.alert_spec import ChannelSpec
 from nomaflow.alerts import deliver, facts
 from nomaflow.alerts.facts import Event
-from nomaflow.job import AlertSpec
+from nomaflow.job.spec import AlertSpec
 from nomaflow_scheduler import lateness, main, prune
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -197,7 +197,7 @@ async def test_an_error_of_the_api_is_a_sentence(client):
 async def test_the_caller_s_mistakes_are_a_refusal_with_code_and_place(client):
     document = "mutation($job: String!) { trigger(job: $job) { ok errors { code message path } } }"
     assert (await client.mutate(document, {"job": "known"}))["ok"]
-    with pytest.raises(ClientError, match="^There is no job `x`") as refused:
+    with pytest.raises(ClientError, match=r"^There is no job `x`") as refused:
         await client.mutate(document, {"job": "x"})
     assert refused.value.code is Code.NOT_FOUND
     assert refused.value.path == ("job",)

@@ -14,7 +14,7 @@ from typer.exceptions import TyperException
 
 from nomaflow.cli.main import gather
 from nomaflow.lifecycle import RUN_EDGES, STEP_EDGES
-from nomaflow.project import Project
+from nomaflow.project.folder import Project
 from nomaflow.settings import CLIENT_NAMES, Settings, variable
 from nomaflow.steps import registry
 

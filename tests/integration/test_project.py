@@ -8,9 +8,9 @@ import time
 import pytest
 
 from nomaflow import template
-from nomaflow.project import Project
-from nomaflow.project_files import toml_text
-from nomaflow.project_files.toml_text import BrokenTomlError
+from nomaflow.project import toml_text
+from nomaflow.project.folder import Project
+from nomaflow.project.toml_text import BrokenTomlError
 
 
 def job(name, *, extra=""):
@@ -405,7 +405,7 @@ def test_a_file_that_is_being_written_is_read_when_it_is_whole(tmp_path, monkeyp
         if (text := next(rest, None)) is not None:
             put(tmp_path, {"jobs.toml": text})
 
-    monkeypatch.setattr("nomaflow.project.time.sleep", write_on)
+    monkeypatch.setattr("nomaflow.project.folder.time.sleep", write_on)
     assert len(project.read_jobs().jobs) == 2
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from nomaflow import calendar_words, expression, expression_functions, job_words, template
-from nomaflow.job import AlertSpec, JobSpec, PresetSpec, ScheduleSpec, StepSpec
-from nomaflow.project import Project
-from nomaflow.project_files import schema
+from nomaflow import calendar_words, expression, expression_functions, template
+from nomaflow.job import words
+from nomaflow.job.spec import AlertSpec, JobSpec, PresetSpec, ScheduleSpec, StepSpec
+from nomaflow.project import schema
+from nomaflow.project.folder import Project
 from nomaflow.retry import RetryPolicy
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -69,8 +70,8 @@ def test_every_default_is_right(heading, model, more, less):
 def test_every_other_spelling_is_in_the_page():
     for heading, aliases in (
         ("The job", {"id": "name", "single_instance": "overlap"}),
-        ("retry", job_words.RETRY_ALIASES),
-        ("schedules", job_words.SCHEDULE_ALIASES),
+        ("retry", words.RETRY_ALIASES),
+        ("schedules", words.SCHEDULE_ALIASES),
         ("presets", {"op_kwargs": "kwargs", "step_enabled": "steps"}),
         ("steps", {"timeout": "timeout_seconds", "condition": "when"}),
     ):
@@ -80,10 +81,10 @@ def test_every_other_spelling_is_in_the_page():
 
 def test_what_is_not_in_this_version_is_told():
     told = section(JOBS, "Not in this version")
-    words = [key for table in job_words.NOT_YET.values() for key in table]
-    for word in [*words, *job_words.NOT_YET_STEP_TYPES]:
+    later = [key for table in words.NOT_YET.values() for key in table]
+    for word in [*later, *words.NOT_YET_STEP_TYPES]:
         assert f"`{word}`" in told, word
-    assert set(re.findall(r"`(\w+)`", told)) == {*words, *job_words.NOT_YET_STEP_TYPES}
+    assert set(re.findall(r"`(\w+)`", told)) == {*later, *words.NOT_YET_STEP_TYPES}
 
 
 @pytest.mark.parametrize("text", [*TOML.findall(JOBS), *TOML.findall(SUBSTITUTIONS)])

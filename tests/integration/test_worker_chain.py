@@ -8,7 +8,7 @@ from workshop import working, workshop
 
 from nomaflow import dispatch
 from nomaflow.errors import NomaflowError
-from nomaflow.job_problems import SpecErrors
+from nomaflow.job.problems import SpecErrors
 
 JOB = """
     [[jobs]]
@@ -76,7 +76,8 @@ async def test_retries_are_per_step_with_exponential_gaps(shop, worker):
     )
     assert [(t["position"], t["number"]) for t in tries] == [(0, 1), (1, 1), (1, 2), (1, 3), (1, 4)]
     waits = [
-        (b["started_at"] - a["finished_at"]).total_seconds() for a, b in itertools.pairwise(tries[1:])
+        (b["started_at"] - a["finished_at"]).total_seconds()
+        for a, b in itertools.pairwise(tries[1:])
     ]
     for wait, base in zip(waits, (0.2, 0.4, 0.8), strict=True):
         assert base <= wait < base + 0.5

@@ -10,7 +10,7 @@ from nomaflow import catalog, dispatch
 from nomaflow.birth import Request
 from nomaflow.broker import connection
 from nomaflow.broker.bell import WORKER_QUEUE, Bell
-from nomaflow.project import Project
+from nomaflow.project.folder import Project
 from nomaflow.store import database, roles, runs
 from nomaflow_worker import doorbell
 from nomaflow_worker.connections import Connections

@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from nomaflow import alert_spec
-from nomaflow.job_problems import Problem
+from nomaflow.job.problems import Problem
 
 GOOD = """
 [channels.ops]

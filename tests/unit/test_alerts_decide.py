@@ -10,7 +10,7 @@ import pytest
 from nomaflow.alert_spec import Channels, ChannelSpec
 from nomaflow.alerts import body, decide, facts
 from nomaflow.alerts.facts import Event, RunFacts
-from nomaflow.job import AlertSpec
+from nomaflow.job.spec import AlertSpec
 
 RUN = UUID("0198a8c4-0000-7000-8000-000000000001")
 OPS = ChannelSpec(kind="slack", url="https://slack.example/T/B/x", default=True)

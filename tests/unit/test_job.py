@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nomaflow import job_words
-from nomaflow.job import JobSpec, SpecErrors
+from nomaflow.job import words
+from nomaflow.job.spec import JobSpec, SpecErrors
 
 HOURLY = {
     "id": "github-releases-hourly",
@@ -546,23 +546,23 @@ WRONG = [
     # of a later version
     *[
         ({key: "wanted"}, (key,), f"`{key}` is not available in this version")
-        for key in job_words.NOT_YET["job"]
+        for key in words.NOT_YET["job"]
     ],
     *[
         ({"schedules": [{"name": "a", "every": "1h", key: "wanted"}]}, ("schedules", "0", key), key)
-        for key in job_words.NOT_YET["schedule"]
+        for key in words.NOT_YET["schedule"]
     ],
     *[
         ({"presets": [{"name": "a", key: "wanted"}]}, ("presets", "0", key), "not available")
-        for key in job_words.NOT_YET["preset"]
+        for key in words.NOT_YET["preset"]
     ],
     *[
         ({"alerts": {key: "wanted"}}, ("alerts", key), f"`{key}` is not available")
-        for key in job_words.NOT_YET["alerts"]
+        for key in words.NOT_YET["alerts"]
     ],
     *[
         ({"steps": [{"name": "x", "type": kind}]}, ("steps", "0", "type"), f"`{kind}` is not")
-        for kind in job_words.NOT_YET_STEP_TYPES
+        for kind in words.NOT_YET_STEP_TYPES
     ],
 ]  # fmt: skip
 
@@ -591,7 +591,7 @@ def test_everything_wrong_is_found_at_once():
     ("table", "key", "value"),
     [
         (table, key, value)
-        for table, rows in job_words.NOT_YET.items()
+        for table, rows in words.NOT_YET.items()
         for key, harmless in rows.items()
         for value in (*harmless, None)
     ],
@@ -605,7 +605,7 @@ def test_later_fields_that_ask_for_nothing_load(table, key, value):
     assert JobSpec.parse(job(**whole)) == plain
 
 
-@pytest.mark.parametrize("key", sorted(job_words.NOT_YET["job"]))
+@pytest.mark.parametrize("key", sorted(words.NOT_YET["job"]))
 def test_no_later_field_is_in_the_model(key):
     assert key not in JobSpec.model_fields
 

@@ -6,8 +6,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from nomaflow import parameters, template
-from nomaflow.job import JobSpec, SpecErrors
+from nomaflow import template
+from nomaflow.job import parameters
+from nomaflow.job.spec import JobSpec, SpecErrors
 from nomaflow.template import Scope, TemplateError
 
 LAYERS = ("job_params", "step_kwargs", "schedule_or_preset", "fire_params", "fire_kwargs")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from nomaflow.project_files import toml_text
-from nomaflow.project_files.toml_text import BrokenTomlError
+from nomaflow.project import toml_text
+from nomaflow.project.toml_text import BrokenTomlError
 
 TEXT = '''# a comment
 [step_defaults]

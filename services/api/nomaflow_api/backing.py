@@ -22,7 +22,7 @@ from nomaflow.broker import connection, listen
 from nomaflow.broker.bell import CATALOG, NEWS, Bell
 from nomaflow.connectors.http import HttpPolicy
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.project import Project
+from nomaflow.project.folder import Project
 from nomaflow.store import database, processes, roles
 from nomaflow_api.boards import JobBoard, RunBoard
 from nomaflow_api.failures import AWAY

@@ -10,7 +10,7 @@ from uuid import UUID
 import strawberry
 
 from nomaflow.errors import NomaflowError
-from nomaflow.job import SpecErrors
+from nomaflow.job.spec import SpecErrors
 from nomaflow_api.enums import ErrorCode
 from nomaflow_api.failures import bad_input
 

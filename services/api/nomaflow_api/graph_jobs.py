@@ -9,7 +9,7 @@ from typing import Any, cast
 import strawberry
 
 from nomaflow import definitions, schedule
-from nomaflow.job import JobSpec, PresetSpec, StepSpec
+from nomaflow.job.spec import JobSpec, PresetSpec, StepSpec
 from nomaflow.steps import registry
 from nomaflow.store.history import Order, RunFilter
 from nomaflow.store.jobs import JobRow

@@ -8,7 +8,7 @@ import strawberry
 
 from nomaflow import catalog
 from nomaflow.errors import NomaflowError
-from nomaflow.job import SpecErrors
+from nomaflow.job.spec import SpecErrors
 from nomaflow.store import job_pages, jobs
 from nomaflow.store.job_pages import JobFilter
 from nomaflow.store.jobs import JobRow

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.job import Problem, SpecErrors
+from nomaflow.job.spec import Problem, SpecErrors
 from nomaflow_api import body, starting
 from nomaflow_api.auth import Caller, Permission
 from nomaflow_api.body import Refused

@@ -9,7 +9,7 @@ import strawberry
 
 from nomaflow import dispatch
 from nomaflow.errors import NomaflowError
-from nomaflow.job import SpecErrors
+from nomaflow.job.spec import SpecErrors
 from nomaflow.store.history import RunFilter
 from nomaflow_api import run_lists, starting
 from nomaflow_api.auth import Permission

@@ -10,7 +10,7 @@ from nomaflow.masking import Masker
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nomaflow.project import Project
+    from nomaflow.project.folder import Project
 
 
 @dataclass(slots=True)

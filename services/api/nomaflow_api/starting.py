@@ -9,7 +9,7 @@ from nomaflow import dispatch, replay
 from nomaflow.birth import Request
 from nomaflow.dispatch import Started
 from nomaflow.errors import Code
-from nomaflow.job import Problem, SpecErrors
+from nomaflow.job.spec import Problem, SpecErrors
 from nomaflow.replay import Again
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import structlog
 
 from nomaflow import dispatch
 from nomaflow.errors import NomaflowError
-from nomaflow.job_problems import SpecErrors
+from nomaflow.job.problems import SpecErrors
 from nomaflow.store import missed, schedules
 from nomaflow_scheduler import lateness
 

@@ -24,7 +24,7 @@ from nomaflow.broker.bell import CATALOG, Bell
 from nomaflow.broker.lock import Lock
 from nomaflow.errors import NomaflowError
 from nomaflow.masking import Masker
-from nomaflow.project import Project
+from nomaflow.project.folder import Project
 from nomaflow.settings import Settings
 from nomaflow.store import database, processes
 from nomaflow.store.database import Database

@@ -9,7 +9,7 @@ from nomaflow.alerts import decide, facts
 from nomaflow.lifecycle import StepStatus
 
 if TYPE_CHECKING:
-    from nomaflow.job import JobSpec
+    from nomaflow.job.spec import JobSpec
     from nomaflow.lifecycle import Move
     from nomaflow.store.claims import Claimed
     from nomaflow.store.runs import NewDelivery

@@ -17,7 +17,7 @@ from nomaflow_worker.context import Context
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nomaflow.job import StepSpec
+    from nomaflow.job.spec import StepSpec
     from nomaflow.lifecycle import StepState
     from nomaflow.steps.base import EarlierStep, StepResult
     from nomaflow.store.claims import Claimed

@@ -25,7 +25,7 @@ from nomaflow_worker.journal import Journal
 from nomaflow_worker.record import LostClaimError, Record, UnwritableError
 
 if TYPE_CHECKING:
-    from nomaflow.job import JobSpec, StepSpec
+    from nomaflow.job.spec import JobSpec, StepSpec
     from nomaflow.lifecycle import Held, Move, StepState
     from nomaflow.steps.base import StepResult
     from nomaflow.store.claims import Claimed

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nomaflow.connectors.http import HttpPolicy, HttpSettings
     from nomaflow.connectors.spec import ConnectorSpec
     from nomaflow.connectors.sql import Session, SqlConnector, SqlPool
-    from nomaflow.project import Project
+    from nomaflow.project.folder import Project
 
 log = structlog.get_logger(__name__)
 

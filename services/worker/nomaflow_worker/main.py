@@ -18,7 +18,7 @@ from nomaflow import logs
 from nomaflow.broker import connection
 from nomaflow.broker.bell import WORKER_QUEUE, Bell
 from nomaflow.errors import NomaflowError
-from nomaflow.project import Project
+from nomaflow.project.folder import Project
 from nomaflow.settings import Settings
 from nomaflow.store import database, processes, roles
 from nomaflow_worker import doorbell

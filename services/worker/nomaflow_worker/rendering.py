@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from nomaflow import parameters, schedule, template
+from nomaflow import schedule, template
 from nomaflow.errors import NomaflowError, StepError
+from nomaflow.job import parameters
 from nomaflow.steps import registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from nomaflow.job import JobSpec, StepSpec
+    from nomaflow.job.spec import JobSpec, StepSpec
     from nomaflow.steps.base import EarlierStep, Step
     from nomaflow.store.claims import Claimed
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nomaflow.broker.bell import Bell
-    from nomaflow.project import Project
+    from nomaflow.project.folder import Project
     from nomaflow.store.claims import Claimed
     from nomaflow.store.database import Database
     from nomaflow_worker.connections import Connections

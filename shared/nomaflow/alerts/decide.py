@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from nomaflow.alert_spec import Channels
     from nomaflow.alerts.facts import RunFacts
-    from nomaflow.job import AlertSpec
+    from nomaflow.job.spec import AlertSpec
 
 
 def on_finish(block: AlertSpec | None, facts: RunFacts, channels: Channels) -> list[NewDelivery]:

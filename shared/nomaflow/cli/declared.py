@@ -22,7 +22,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Read every file of a project; exit with 2 when something in them is wrong."""
-    from nomaflow.project import Project
+    from nomaflow.project.folder import Project
 
     found = Project(project).read_jobs()
     problems = [*found.problems, *Project(project).other_problems()]
@@ -50,7 +50,7 @@ def schema(
     ] = None,
 ) -> None:
     """Print the JSON Schema of jobs.toml, for editors (`#:schema ./nomaflow.schema.json`)."""
-    from nomaflow.project_files import schema as of_jobs
+    from nomaflow.project import schema as of_jobs
 
     text = json.dumps(of_jobs.json_schema(), indent=2) + "\n"
     if output is None:

@@ -282,7 +282,7 @@ def _server_facts(servers: EmbeddedServers | None) -> str:
 
 
 def _what_is_loaded(folder: Path) -> tuple[str, list[str]]:
-    from nomaflow.project import Project
+    from nomaflow.project.folder import Project
 
     files = Project(folder).read_jobs()
     steps = sum(len(job.spec.steps) for job in files.jobs)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Any
 
-from nomaflow import job_words, schedule, step_defaults
+from nomaflow import schedule
 from nomaflow.errors import NomaflowError
-from nomaflow.job_problems import Path, Problem, written
+from nomaflow.job import step_defaults, words
+from nomaflow.job.problems import Path, Problem, written
 
 DEEPEST = 32
 LARGEST_INT = 2**63 - 1
@@ -48,14 +49,14 @@ class Reading:
         if not isinstance(job, dict):
             self.wrong((), f"a job is a table, not {written(job)}")
             return None
-        job = self._renamed(job, job_words.JOB_ALIASES, ())
+        job = self._renamed(job, words.JOB_ALIASES, ())
         self._overlap(job)
         self._later(job, "job", ())
         self._param_rows(job)
         if isinstance(job.get("log_level"), str):
             job["log_level"] = job["log_level"].upper()
         if isinstance(job.get("retry"), dict):
-            job["retry"] = self._renamed(job["retry"], job_words.RETRY_ALIASES, ("retry",))
+            job["retry"] = self._renamed(job["retry"], words.RETRY_ALIASES, ("retry",))
         if isinstance(job.get("alerts"), dict):
             job["alerts"] = self._renamed(job["alerts"], {}, ("alerts",))
             self._later(job["alerts"], "alerts", ("alerts",))
@@ -118,7 +119,7 @@ class Reading:
         return out
 
     def _later(self, table: dict[str, Any], kind: str, path: Path) -> None:
-        for key, harmless in job_words.NOT_YET[kind].items():
+        for key, harmless in words.NOT_YET[kind].items():
             if key in table:
                 value = table.pop(key)
                 value = value.lower() if isinstance(value, str) else value
@@ -163,13 +164,13 @@ class Reading:
         properties = schema["properties"]
         if name in properties:
             self.wrong((*path, "name"), f"there are two parameters `{name}`")
-        elif not isinstance(kind, str) or kind not in job_words.ROW_TYPES:
-            kinds = ", ".join(job_words.ROW_TYPES)
+        elif not isinstance(kind, str) or kind not in words.ROW_TYPES:
+            kinds = ", ".join(words.ROW_TYPES)
             self.wrong((*path, "type"), f"`type` must be one of {kinds}, not {written(kind)}")
-        elif unknown := sorted(set(row) - job_words.ROW_FIELDS):
+        elif unknown := sorted(set(row) - words.ROW_FIELDS):
             self.wrong((*path, unknown[0]), f"there is no field `{unknown[0]}` in a parameter")
         else:
-            properties[name] = dict(job_words.ROW_TYPES[kind])
+            properties[name] = dict(words.ROW_TYPES[kind])
             if row.get("description"):
                 properties[name]["description"] = row["description"]
             if row.get("required"):
@@ -201,7 +202,7 @@ class Reading:
         job["schedules"] = clocks
 
     def _schedule(self, clock: dict[str, Any], path: Path) -> dict[str, Any]:
-        clock = self._renamed(clock, job_words.SCHEDULE_ALIASES, path)
+        clock = self._renamed(clock, words.SCHEDULE_ALIASES, path)
         self._later(clock, "schedule", path)
         every = clock.pop("every", None)
         if every is not None:
@@ -217,7 +218,7 @@ class Reading:
         return clock
 
     def _preset(self, preset: dict[str, Any], path: Path) -> dict[str, Any]:
-        preset = self._renamed(preset, job_words.PRESET_ALIASES, path)
+        preset = self._renamed(preset, words.PRESET_ALIASES, path)
         self._later(preset, "preset", path)
         if isinstance(preset.get("log_level"), str):
             preset["log_level"] = preset["log_level"].upper()
@@ -227,23 +228,23 @@ class Reading:
         """Part the fields that all steps share from the type's own."""
         inner = step.pop("config", None) if isinstance(step.get("config"), dict) else None
         if inner is not None:
-            for key in sorted(set(inner) & (set(step) | job_words.STEP_COMMON)):
+            for key in sorted(set(inner) & (set(step) | words.STEP_COMMON)):
                 self.wrong((*path, "config", key), f"`{key}` does not belong into `config`")
             step = {**inner, **step}
         step = self._renamed_step(step, path)
         if isinstance(step.get("retry"), dict):
-            step["retry"] = self._renamed(step["retry"], job_words.RETRY_ALIASES, (*path, "retry"))
-        common = {key: step[key] for key in step if key in job_words.STEP_COMMON}
-        config = {key: step[key] for key in step if key not in job_words.STEP_COMMON}
+            step["retry"] = self._renamed(step["retry"], words.RETRY_ALIASES, (*path, "retry"))
+        common = {key: step[key] for key in step if key in words.STEP_COMMON}
+        config = {key: step[key] for key in step if key not in words.STEP_COMMON}
         self.spelled[(*path, "config")] = path
-        for name in job_words.STEP_ALIASES.values():
-            if (*path, name) in self.spelled and name not in job_words.STEP_COMMON:
+        for name in words.STEP_ALIASES.values():
+            if (*path, name) in self.spelled and name not in words.STEP_COMMON:
                 self.spelled[(*path, "config", name)] = self.spelled[(*path, name)]
         return {**common, "config": config}
 
     def _renamed_step(self, step: dict[str, Any], path: Path) -> dict[str, Any]:
-        nulls = {k: v for k, v in step.items() if v is None and k not in job_words.STEP_COMMON}
-        return {**self._renamed(step, job_words.STEP_ALIASES, path), **nulls}
+        nulls = {k: v for k, v in step.items() if v is None and k not in words.STEP_COMMON}
+        return {**self._renamed(step, words.STEP_ALIASES, path), **nulls}
 
     def _defaults(self, job: dict[str, Any], written_defaults: Any) -> None:
         if not isinstance(written_defaults, dict):

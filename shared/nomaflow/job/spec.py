@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nomaflow import job_checks, job_form, job_words
-from nomaflow.job_problems import Problem, SpecErrors, sentence
-from nomaflow.job_vocabulary import Reading
+from nomaflow.job import checks, form, words
+from nomaflow.job.problems import Problem, SpecErrors, sentence
+from nomaflow.job.vocabulary import Reading
 from nomaflow.retry import RetryPolicy
 
 __all__ = [
@@ -62,7 +62,7 @@ class ScheduleSpec(_Part):
         default=False, description="Fire at once when the schedule is first seen."
     )
     max_fires: int = Field(0, ge=0, le=2**31 - 1, description="Stop after so many fires; 0: never.")
-    # Constants until their features arrive (job_words.NOT_YET); others read them already.
+    # Constants until their features arrive (words.NOT_YET); others read them already.
     catch_up: Literal["none"] = "none"
     jitter_seconds: Literal[0] = 0
     preset: None = None
@@ -204,7 +204,7 @@ class JobSpec(_Part):
         if len(text) > LARGEST_JOB:
             message = f"the job is larger than {LARGEST_JOB // 1024} KB"
             raise SpecErrors([*problems, Problem((), message)], where)
-        found = job_checks.problems(plain)
+        found = checks.problems(plain)
         try:
             spec = cls.model_validate_json(text, strict=True)
         except ValidationError as error:
@@ -234,13 +234,11 @@ class JobSpec(_Part):
             step.retry.model_dump(exclude_unset=True) if step.retry else None for step in self.steps
         ]
         whole = self.model_dump(mode="json")
-        return job_form.canonical(
-            whole, self.model_dump(mode="json", exclude_defaults=True), retries
-        )
+        return form.canonical(whole, self.model_dump(mode="json", exclude_defaults=True), retries)
 
     def to_toml(self) -> str:
         """Write the job as a `[[jobs]]` table of jobs.toml."""
-        return job_form.to_toml(self.canonical())
+        return form.to_toml(self.canonical())
 
     def retry_for(self, step: StepSpec) -> RetryPolicy:
         """Return the policy of a step: its own fields over the job's over one try."""
@@ -269,8 +267,7 @@ class JobSpec(_Part):
 
 
 FIELDS: Mapping[str, frozenset[str]] = {
-    "job": frozenset(JobSpec.model_fields)
-    | {"schedule", *job_words.JOB_ALIASES, "single_instance"},
+    "job": frozenset(JobSpec.model_fields) | {"schedule", *words.JOB_ALIASES, "single_instance"},
     "schedules": frozenset(ScheduleSpec.model_fields) | {"every"},
     "presets": frozenset(PresetSpec.model_fields),
     "alerts": frozenset(AlertSpec.model_fields),

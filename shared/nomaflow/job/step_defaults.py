@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from nomaflow import job_words
-from nomaflow.job_problems import did_you_mean
+from nomaflow.job import words
+from nomaflow.job.problems import did_you_mean
 from nomaflow.steps import registry
 
 
@@ -34,7 +34,7 @@ def under(step: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
 
 def unknown(defaults: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the defaults that no step type knows, each with a sentence."""
-    known = set(job_words.STEP_COMMON).union(*map(fields_of, registry.all_types()))
+    known = set(words.STEP_COMMON).union(*map(fields_of, registry.all_types()))
     found = [
         (key, f"no step type has a field `{key}`{did_you_mean(key, sorted(known))}")
         for key in defaults.get("config", {})

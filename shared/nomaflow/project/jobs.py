@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nomaflow.job import JobSpec
-from nomaflow.job_problems import Path, SpecErrors, did_you_mean, written
-from nomaflow.project_files import toml_text
+from nomaflow.job.problems import Path, SpecErrors, did_you_mean, written
+from nomaflow.job.spec import JobSpec
+from nomaflow.project import toml_text
 
 KEYS = ("jobs", "step_defaults")
 

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError, ValidationError
 
 from nomaflow import template
-from nomaflow.job_problems import Path, Problem, SpecErrors, did_you_mean, written
+from nomaflow.job.problems import Path, Problem, SpecErrors, did_you_mean, written
 
 _YES = {"true", "yes", "on", "1"}
 _NO = {"false", "no", "off", "0"}

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from nomaflow import template
 from nomaflow.connectors import spec as connector_spec
 from nomaflow.connectors.spec import ConnectorSpec
-from nomaflow.job_problems import Path, did_you_mean, real_path, sentence, written
-from nomaflow.project_files import toml_text
-from nomaflow.project_files.jobs import FileProblem
+from nomaflow.job.problems import Path, did_you_mean, real_path, sentence, written
+from nomaflow.project import toml_text
+from nomaflow.project.jobs import FileProblem
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _KEYS = ("connectors", "env")

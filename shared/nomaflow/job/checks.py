@@ -11,9 +11,10 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from nomaflow import expression, job_words, param_schema, schedule, step_defaults, template
+from nomaflow import expression, schedule, template
 from nomaflow.errors import NomaflowError
-from nomaflow.job_problems import Path, Problem, SpecErrors, did_you_mean, real_path
+from nomaflow.job import param_schema, step_defaults, words
+from nomaflow.job.problems import Path, Problem, SpecErrors, did_you_mean, real_path
 from nomaflow.steps import registry
 
 _JOB_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -225,7 +226,7 @@ def _earlier(name: str, path: Path, whose: str, earlier: Iterable[str]) -> Itera
 
 
 def _settings(kind: str, config: Mapping[str, Any], path: Path, whose: str) -> Iterator[Problem]:
-    if kind in job_words.NOT_YET_STEP_TYPES and kind not in registry.all_types():
+    if kind in words.NOT_YET_STEP_TYPES and kind not in registry.all_types():
         message = f"{whose}: step type `{kind}` is not available in this version"
         yield Problem((*path, "type"), message)
         return
@@ -241,7 +242,7 @@ def _settings(kind: str, config: Mapping[str, Any], path: Path, whose: str) -> I
         if message == _REQUIRED:
             yield Problem(at, f"{whose} needs `{dotted}`")
         elif message == _UNKNOWN:
-            known = sorted(step_defaults.fields_of(kind) | job_words.STEP_COMMON)
+            known = sorted(step_defaults.fields_of(kind) | words.STEP_COMMON)
             hint = did_you_mean(real[-1], known) if len(real) == 1 else ""
             yield Problem(at, f"{whose}: a {kind} step has no field `{dotted}`{hint}")
         else:

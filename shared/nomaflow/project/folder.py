@@ -21,11 +21,11 @@ from watchfiles import awatch
 
 from nomaflow import alert_spec
 from nomaflow.alert_spec import Channels
-from nomaflow.job_problems import Problem
-from nomaflow.project_files import connectors, env, jobs, toml_text
-from nomaflow.project_files.connectors import Connectors
-from nomaflow.project_files.env import EnvFile
-from nomaflow.project_files.jobs import FileJob, FileProblem, JobFiles
+from nomaflow.job.problems import Problem
+from nomaflow.project import connectors, env, jobs, toml_text
+from nomaflow.project.connectors import Connectors
+from nomaflow.project.env import EnvFile
+from nomaflow.project.jobs import FileJob, FileProblem, JobFiles
 
 __all__ = ["Connectors", "FileJob", "FileProblem", "JobFiles", "Project"]
 

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nomaflow import param_schema, template
-from nomaflow.job_problems import Path, Problem, SpecErrors, did_you_mean, written
+from nomaflow import template
+from nomaflow.job import param_schema
+from nomaflow.job.problems import Path, Problem, SpecErrors, did_you_mean, written
 
 if TYPE_CHECKING:
-    from nomaflow.job import JobSpec, PresetSpec
+    from nomaflow.job.spec import JobSpec, PresetSpec
 
 LARGEST = 262_144  # characters of JSON
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nomaflow import job_words
-from nomaflow.job import JobSpec, StepSpec
+from nomaflow.job import words
+from nomaflow.job.spec import JobSpec, StepSpec
 from nomaflow.steps import registry
 
 _EVERY = {
@@ -22,7 +22,7 @@ _ROW = {
     "description": "A parameter as a row.",
     "properties": {
         "name": {"type": "string", "description": "The parameter."},
-        "type": {"enum": sorted(job_words.ROW_TYPES), "description": "What its value is."},
+        "type": {"enum": sorted(words.ROW_TYPES), "description": "What its value is."},
         "default": {"description": "Its value unless a run gives another."},
         "description": {"type": "string", "description": "Words for people."},
         "required": {"type": "boolean", "description": "A run without it is refused."},
@@ -63,19 +63,19 @@ def _job(definitions: dict[str, Any]) -> dict[str, Any]:
     schema = JobSpec.model_json_schema()
     definitions.update(schema.pop("$defs"))
     definitions.pop("StepSpec")
-    _spell(definitions["RetryPolicy"], job_words.RETRY_ALIASES)
+    _spell(definitions["RetryPolicy"], words.RETRY_ALIASES)
     clock = definitions["ScheduleSpec"]
     for name in ("every_seconds", "catch_up", "jitter_seconds", "preset"):
         clock["properties"].pop(name)
     clock["properties"]["every"] = _EVERY
-    _spell(clock, {k: v for k, v in job_words.SCHEDULE_ALIASES.items() if k != "every_seconds"})
-    _spell(definitions["PresetSpec"], job_words.PRESET_ALIASES)
+    _spell(clock, {k: v for k, v in words.SCHEDULE_ALIASES.items() if k != "every_seconds"})
+    _spell(definitions["PresetSpec"], words.PRESET_ALIASES)
     properties = schema["properties"]
     properties["schedule"] = _SCHEDULE
     properties["steps"]["items"] = {"$ref": "#/$defs/Step"}
     rows = {"type": "array", "items": _ROW}
-    words = properties["params"].pop("description")
-    properties["params"] = {"description": words, "anyOf": [properties["params"], rows]}
+    told = properties["params"].pop("description")
+    properties["params"] = {"description": told, "anyOf": [properties["params"], rows]}
     properties["single_instance"] = {
         "type": "boolean",
         "description": "The second vocabulary's `overlap`: true is skip, false is allow.",
@@ -103,7 +103,7 @@ def _step_type(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
         "required": ["name"],
         "additionalProperties": False,
     }
-    aliases = job_words.STEP_ALIASES
+    aliases = words.STEP_ALIASES
     _spell(schema, {k: v for k, v in aliases.items() if v in schema["properties"]})
     return schema
 

@@ -1,0 +1,1 @@
+"""What a job is, whoever declares it: its shape, its words, its parameters, its checks."""
