@@ -34,6 +34,9 @@ LAWS = {
     "a run that succeeded did all its steps": """
         SELECT r.id, s.position, s.status FROM runs r JOIN step_runs s ON s.run_id = r.id
         WHERE r.status = 'succeeded' AND s.status NOT IN ('succeeded', 'skipped')""",
+    "a run that waits has no step that runs": """
+        SELECT r.id, s.position FROM runs r JOIN step_runs s ON s.run_id = r.id
+        WHERE r.status = 'queued' AND s.status = 'running'""",
     "a run that is over has no step that is not": """
         SELECT r.id, s.position, s.status FROM runs r JOIN step_runs s ON s.run_id = r.id
         WHERE r.finished_at IS NOT NULL AND s.finished_at IS NULL""",

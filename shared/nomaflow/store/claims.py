@@ -140,7 +140,8 @@ SELECT m.*, extract(epoch FROM clock_timestamp() - m.started_at)::float8 AS elap
       'status', CASE WHEN o.position IS NULL THEN s.status ELSE 'running' END,
       'attempt', coalesce(o.attempt, s.attempt),
       'tries', s.tries + (o.position IS NOT NULL)::int,
-      'interruptions', s.interruptions, 'reason', s.reason) ORDER BY s.position)
+      'interruptions', s.interruptions,
+      'reason', CASE WHEN o.position IS NULL THEN s.reason END) ORDER BY s.position)
    FROM nomaflow.step_runs s
    LEFT JOIN opened o ON o.run_id = s.run_id AND o.position = s.position
    WHERE s.run_id = m.id) AS steps
