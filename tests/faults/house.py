@@ -22,7 +22,7 @@ from nomaflow import catalog, dispatch
 from nomaflow.birth import Request
 from nomaflow.broker import connection
 from nomaflow.broker.bell import Bell
-from nomaflow.project import Project
+from nomaflow.project.folder import Project
 from nomaflow.store import database, migrate, roles
 from nomaflow.store.database import Database
 
