@@ -18,7 +18,9 @@ from nomaflow.broker import connection
 from nomaflow.broker.bell import WORKER_QUEUE, Bell
 from nomaflow.broker.lock import Lock
 from nomaflow.embedded.servers import EmbeddedServers
-from nomaflow.lifecycle import Onward, Result, release, succeed
+from nomaflow.errors import Failure
+from nomaflow.lifecycle import Onward, Result, fail, release, succeed
+from nomaflow.retry import RetryPolicy
 from nomaflow.store import claims, database, deliveries, runs, schedules
 from nomaflow_scheduler import net, rescue, watch
 from nomaflow_scheduler.clock import Clock
@@ -88,7 +90,10 @@ async def test_a_long_run_is_warned_of_exactly_once_and_goes_on(db, bell):
 
 async def test_a_run_that_waits_for_its_next_try_counts_as_running(db, bell):
     run = await begin(db, bell)
-    await runs.apply(db, release(run.held, "attempt 2 of 3 in 3600 s", not_before_seconds=3600))
+    again = fail(run.held, Failure("E", "no luck"), RetryPolicy(attempts=3, base_seconds=3600))
+    await runs.apply(db, again)
+    held = run.held.after(again)
+    await runs.apply(db, release(held, "attempt 2 of 3 in 3600 s", not_before_seconds=3600))
     assert await watch.look(db, bell, OPS, at=run.started_at + timedelta(minutes=91)) == 1
     assert len(await deliveries.of_run(db, run.run_id)) == 1
 
