@@ -11,7 +11,7 @@ from nomaflow.errors import Code, NomaflowError
 from nomaflow.job import parameters
 from nomaflow.job.problems import SpecErrors
 from nomaflow.lifecycle import RunStatus
-from nomaflow.store.runs import NewRun, NewStep
+from nomaflow.store.births import NewRun, NewStep
 
 if TYPE_CHECKING:
     from uuid import UUID

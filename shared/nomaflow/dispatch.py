@@ -10,10 +10,10 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nomaflow import birth, definitions, lifecycle, overlap
+from nomaflow import birth, definitions, moves, overlap
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.lifecycle import IN_FLIGHT, RunStatus
-from nomaflow.store import jobs, runs, schedules
+from nomaflow.store import births, jobs, runs, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,7 @@ async def fire(db: Database, bell: Bell, due: Due, next_fire_at: datetime | None
             run_id, ended = await admit(connection, job.name, spec, born)
         except BusyError as busy:
             status, reason = RunStatus.SKIPPED, busy.refusal
-            run_id = await runs.insert(connection, birth.skipped(born, reason))
+            run_id = await births.insert(connection, birth.skipped(born, reason))
         outcome = "fired" if status is RunStatus.QUEUED else "skipped"
         await schedules.fill_slot(connection, clock.id, due_at, outcome, reason, run_id)
         await schedules.fired(connection, clock.id, due_at, next_fire_at)
@@ -127,7 +127,7 @@ class BusyError(NomaflowError):
 
 
 async def admit(
-    connection: Connection, job_name: str, spec: JobSpec, born: runs.NewRun
+    connection: Connection, job_name: str, spec: JobSpec, born: births.NewRun
 ) -> tuple[UUID, tuple[InFlight, ...]]:
     """Write the run if the overlap policy has room; answers it and the runs it replaces.
 
@@ -138,7 +138,7 @@ async def admit(
     verdict = overlap.decide(spec.overlap, spec.queue_depth, others)
     if verdict.refusal is not None:
         raise BusyError(job_name, others[0].run_id, verdict.refusal)
-    run_id = await runs.insert(connection, replace(born, serial=verdict.serial, lock=spec.lock))
+    run_id = await births.insert(connection, replace(born, serial=verdict.serial, lock=spec.lock))
     for other in verdict.replaces:
         await _end_for(connection, other, f"replaced by run {run_id}")
     return run_id, verdict.replaces
@@ -148,8 +148,8 @@ async def _end_for(connection: Connection, other: InFlight, why: str) -> None:
     asked = await runs.request_abort(connection, other.run_id, "nomaflow", why)
     held = await runs.held(connection, other.run_id)
     if asked and held and held.status is RunStatus.QUEUED:
-        words = lifecycle.abort_words(asked.by, asked.reason)
-        await runs.apply(connection, lifecycle.abort(held, words))
+        words = moves.abort_words(asked.by, asked.reason)
+        await runs.apply(connection, moves.abort(held, words))
 
 
 async def abort(
@@ -177,8 +177,8 @@ async def abort(
         if held.status is RunStatus.RUNNING and not asked.orphaned:
             bell.abort(run_id)
             return RunStatus.RUNNING
-        words = lifecycle.abort_words(asked.by, asked.reason)
-        seq = await runs.apply(db, lifecycle.abort(held, words))
+        words = moves.abort_words(asked.by, asked.reason)
+        seq = await runs.apply(db, moves.abort(held, words))
         if seq is not None:
             bell.news(run_id, seq, RunStatus.ABORTED.value)
             return RunStatus.ABORTED

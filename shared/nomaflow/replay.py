@@ -12,7 +12,7 @@ from nomaflow.dispatch import Started
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.lifecycle import IN_FLIGHT, RunStatus
 from nomaflow.store import claims, jobs, runs
-from nomaflow.store.runs import NewStep
+from nomaflow.store.births import NewStep
 
 if TYPE_CHECKING:
     from uuid import UUID

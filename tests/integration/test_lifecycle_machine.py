@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from nomaflow import lifecycle
+from nomaflow import lifecycle, moves
 from nomaflow.errors import Failure, StepError
 from nomaflow.lifecycle import (
     FINAL_RUN,
@@ -33,8 +33,9 @@ from nomaflow.lifecycle import (
     StepStatus,
 )
 from nomaflow.retry import RetryPolicy
-from nomaflow.store import claims, database, logs, runs
-from nomaflow.store.runs import Line, NewRun, NewStep
+from nomaflow.store import births, claims, database, logs, runs
+from nomaflow.store.births import NewRun, NewStep
+from nomaflow.store.runs import Line
 
 LONG = os.environ.get("FAULTS") == "long"
 WHY = "its worker is gone"
@@ -97,26 +98,26 @@ def _failure(data):
 
 
 MOVES = {
-    "succeed": lambda held, d: lifecycle.succeed(held, Result({}, "ok", 1), _onward(held, d)),
-    "skip": lambda held, d: lifecycle.skip(held, lifecycle.SKIPPED_CONDITION, _onward(held, d)),
-    "fail": lambda held, d: lifecycle.fail(held, _failure(d), POLICY),
-    "fail and go on": lambda held, d: lifecycle.fail(
+    "succeed": lambda held, d: moves.succeed(held, Result({}, "ok", 1), _onward(held, d)),
+    "skip": lambda held, d: moves.skip(held, lifecycle.SKIPPED_CONDITION, _onward(held, d)),
+    "fail": lambda held, d: moves.fail(held, _failure(d), POLICY),
+    "fail and go on": lambda held, d: moves.fail(
         held, _failure(d), POLICY, continue_on_error=True, onward=_onward(held, d)
     ),
-    "reopen": lambda held, _: lifecycle.reopen(held),
-    "release": lambda held, _: lifecycle.release(held, "waiting"),
-    "interrupt": lambda held, d: lifecycle.interrupt(
+    "reopen": lambda held, _: moves.reopen(held),
+    "release": lambda held, _: moves.release(held, "waiting"),
+    "interrupt": lambda held, d: moves.interrupt(
         held, POLICY, repeatable=d.draw(st.booleans()), why=WHY
     ),
-    "surrender": lambda held, d: lifecycle.surrender(
+    "surrender": lambda held, d: moves.surrender(
         held, POLICY, repeatable=d.draw(st.booleans()), why=WHY
     ),
-    "hand over": lambda held, d: lifecycle.hand_over(
-        lifecycle.succeed(held, Result({}, "ok", 1), _onward(held, d)), "handed back"
+    "hand over": lambda held, d: moves.hand_over(
+        moves.succeed(held, Result({}, "ok", 1), _onward(held, d)), "handed back"
     ),
-    "abort": lambda held, _: lifecycle.abort(held, "aborted by api"),
-    "give up": lambda held, d: lifecycle.give_up(held, _failure(d)),
-    "finish": lambda held, _: lifecycle.finish(held),
+    "abort": lambda held, _: moves.abort(held, "aborted by api"),
+    "give up": lambda held, d: moves.give_up(held, _failure(d)),
+    "finish": lambda held, _: moves.finish(held),
 }
 
 
@@ -156,7 +157,7 @@ class Life(RuleBasedStateMachine):
             for n, on in enumerate(steps)
         ]
         self.house(
-            runs.insert(
+            births.insert(
                 self.house.db, NewRun(job_name="j", trigger="api", triggered_by="api", steps=made)
             )
         )
@@ -169,7 +170,7 @@ class Life(RuleBasedStateMachine):
         asked = self.house(runs.request_abort(self.house.db, held.run_id, "api", None))
         assert (asked is None) is (held.status in FINAL_RUN)
         if held.status is RunStatus.QUEUED:
-            assert self.house(runs.apply(self.house.db, lifecycle.abort(held, "aborted by api")))
+            assert self.house(runs.apply(self.house.db, moves.abort(held, "aborted by api")))
 
     # What workers do
 

@@ -68,6 +68,14 @@ def test_every_form_of_the_folder_is_read(tmp_path):
     ]
 
 
+def test_a_file_that_is_empty_just_now_takes_no_job_away(tmp_path):
+    (tmp_path / "jobs.toml").write_text("\n")
+    found = Project(tmp_path).read_jobs()
+    assert found.unreadable_files == {"jobs.toml"}
+    assert [(p.file, p.line) for p in found.problems] == [("jobs.toml", 1)]
+    assert "delete it" in found.problems[0].message
+
+
 def test_an_empty_folder_has_nothing(tmp_path):
     project = Project(tmp_path / "nowhere")
     assert project.read_jobs().jobs == []

@@ -7,9 +7,11 @@ import pytest
 
 from nomaflow.broker import connection
 from nomaflow.broker.bell import Bell
-from nomaflow.lifecycle import Onward, Result, RunStatus, succeed
-from nomaflow.store import claims, database, deliveries, logs, runs
-from nomaflow.store.runs import Line, NewDelivery, NewRun, NewStep
+from nomaflow.lifecycle import Onward, Result, RunStatus
+from nomaflow.moves import succeed
+from nomaflow.store import births, claims, database, deliveries, logs, runs
+from nomaflow.store.births import NewRun, NewStep
+from nomaflow.store.runs import Line, NewDelivery
 from nomaflow_scheduler import prune, sweep
 
 NOW = datetime(2030, 6, 15, 3, 0, 1, tzinfo=UTC)
@@ -41,7 +43,7 @@ async def history(db, ended, name="j", lines=3, status=RunStatus.SUCCEEDED):
         steps=[NewStep("a", "sql_query"), NewStep("b", "sql_query")],
     )
     async with db.transaction() as connection:
-        run_id = await runs.insert(connection, born)
+        run_id = await births.insert(connection, born)
     (claimed,) = await claims.claim(db, "w", limit=1, lease_seconds=15, tags=["default"])
     assert claimed.run_id == run_id
     written = [Line(ended or NOW, 20, "a", f"line {n}") for n in range(lines)]
@@ -119,7 +121,7 @@ async def test_old_runs_go_with_all_that_is_theirs_and_the_run_shows_the_counts(
 async def test_a_run_in_flight_is_never_pruned_however_old(db, bell):
     running = await history(db, None)
     async with db.transaction() as connection:
-        queued = await runs.insert(
+        queued = await births.insert(
             connection, NewRun(job_name="q", trigger="api", triggered_by="api")
         )
     await db.execute("UPDATE runs SET queued_at = $1, started_at = started_at", OLD)
@@ -293,7 +295,7 @@ async def test_a_sweep_that_fails_says_why(db, bell):
 
 async def test_a_job_cannot_borrow_the_schedulers_own_tag(db, bell):
     async with db.transaction() as connection:
-        await runs.insert(
+        await births.insert(
             connection,
             NewRun(
                 job_name="j",

@@ -19,7 +19,8 @@ from nomaflow.broker.bell import WORKER_QUEUE, Bell
 from nomaflow.broker.lock import Lock
 from nomaflow.embedded.servers import EmbeddedServers
 from nomaflow.errors import Failure
-from nomaflow.lifecycle import Onward, Result, fail, release, succeed
+from nomaflow.lifecycle import Onward, Result
+from nomaflow.moves import fail, release, succeed
 from nomaflow.retry import RetryPolicy
 from nomaflow.store import claims, database, deliveries, runs, schedules
 from nomaflow_scheduler import net, rescue, watch

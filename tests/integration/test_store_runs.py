@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from nomaflow import lifecycle
+from nomaflow import moves
 from nomaflow.errors import Failure
 from nomaflow.lifecycle import Onward, Result, RunStatus, StepStatus
 from nomaflow.retry import RetryPolicy
-from nomaflow.store import claims, database, logs, runs
-from nomaflow.store.runs import Line, NewDelivery, NewRun, NewStep
+from nomaflow.store import births, claims, database, logs, runs
+from nomaflow.store.births import NewRun, NewStep
+from nomaflow.store.runs import Line, NewDelivery
 
 DONE = Result({"rows": 1}, "1 row", 1, input={"q": 1})
 
@@ -26,7 +27,7 @@ async def db(database_url):
 async def born(db, *names, **facts):
     steps = [NewStep(n, "sql_query") for n in names or ("one", "two")]
     async with db.transaction() as connection:
-        return await runs.insert(
+        return await births.insert(
             connection,
             NewRun(job_name="job", trigger="api", triggered_by="api", steps=steps, **facts),
         )
@@ -84,10 +85,10 @@ async def test_a_chain_of_n_steps_costs_n_plus_two_writes_and_leaves_a_gapless_c
     (mine,) = await claim(db)
     held = mine.held
     line = Line(datetime.now(UTC), 20, "one", "hello")
-    move = lifecycle.succeed(held, DONE, Onward(opens=1))
+    move = moves.succeed(held, DONE, Onward(opens=1))
     assert await runs.apply(db, move, [line]) == 6
     held = held.after(move)
-    end = lifecycle.succeed(held, DONE, Onward())
+    end = moves.succeed(held, DONE, Onward())
     assert await runs.apply(db, end) == 8
     row = await db.fetchrow("SELECT * FROM runs WHERE id = $1", run_id)
     assert row["status"] == "succeeded"
@@ -124,7 +125,7 @@ async def test_a_worker_that_lost_its_claim_writes_nothing(db):
     assert new.opened is None
     assert new.held.current.status is StepStatus.RUNNING
     before = await db.fetchrow("SELECT * FROM runs WHERE id = $1", run_id)
-    assert await runs.apply(db, lifecycle.succeed(old.held, DONE, Onward())) is None
+    assert await runs.apply(db, moves.succeed(old.held, DONE, Onward())) is None
     assert (
         await logs.append(db, run_id, old.held.fence, [Line(datetime.now(UTC), 20, None, "x")])
         is None
@@ -132,9 +133,9 @@ async def test_a_worker_that_lost_its_claim_writes_nothing(db):
     assert await logs.progress(db, run_id, old.held.fence, 0, {"done": 1}) is None
     assert not await logs.note(db, run_id, old.held.fence, 0, shown_input={"a": 1})
     assert await db.fetchrow("SELECT * FROM runs WHERE id = $1", run_id) == before
-    move = lifecycle.interrupt(new.held, RetryPolicy(), repeatable=True, why="its worker is gone")
+    move = moves.interrupt(new.held, RetryPolicy(), repeatable=True, why="its worker is gone")
     assert await runs.apply(db, move) is not None
-    assert await runs.apply(db, lifecycle.succeed(new.held.after(move), DONE, Onward())) is not None
+    assert await runs.apply(db, moves.succeed(new.held.after(move), DONE, Onward())) is not None
     tries = await db.fetch("SELECT number, status, error FROM attempts ORDER BY number")
     assert [(t["number"], t["status"]) for t in tries] == [(1, "failed"), (2, "succeeded")]
     assert tries[0]["error"]["message"] == "its worker is gone"
@@ -143,10 +144,10 @@ async def test_a_worker_that_lost_its_claim_writes_nothing(db):
 async def test_a_retry_that_waits_long_goes_back_to_the_queue_and_comes_back(db):
     run_id = await born(db, "one")
     (mine,) = await claim(db)
-    move = lifecycle.fail(mine.held, Failure("E", "no"), RetryPolicy(attempts=2, base_seconds=30))
+    move = moves.fail(mine.held, Failure("E", "no"), RetryPolicy(attempts=2, base_seconds=30))
     await runs.apply(db, move)
     held = mine.held.after(move)
-    await runs.apply(db, lifecycle.release(held, "waiting", not_before_seconds=30))
+    await runs.apply(db, moves.release(held, "waiting", not_before_seconds=30))
     assert await claim(db) == []
     row = await db.fetchrow("SELECT status, not_before, started_at FROM runs WHERE id=$1", run_id)
     assert row["status"] == "queued"
@@ -163,12 +164,12 @@ async def test_a_failed_end_keeps_whole_outputs_for_a_resume_and_queues_its_aler
     (mine,) = await claim(db)
     whole = {"body": ["x"] * 1000}
     big = Result({"body": "preview"}, "big", whole_output=whole)
-    move = lifecycle.succeed(mine.held, big, Onward(opens=1))
+    move = moves.succeed(mine.held, big, Onward(opens=1))
     await runs.apply(db, move)
     found = await claims.whole_outputs(db, run_id)
     assert found["one"]["output"] == whole
     held = mine.held.after(move)
-    end = lifecycle.fail(held, Failure("E", "no"), RetryPolicy())
+    end = moves.fail(held, Failure("E", "no"), RetryPolicy())
     alert = NewDelivery("job", "failed", "ops", "", {"a": 1})
     await runs.apply(db, end, (), [alert, alert])
     assert await db.fetchval("SELECT count(*) FROM step_outputs") == 1
@@ -179,9 +180,9 @@ async def test_success_forgets_whole_outputs(db):
     await born(db, "one", "two")
     (mine,) = await claim(db)
     big = Result({"body": "preview"}, "big", whole_output={"body": ["x"] * 1000})
-    move = lifecycle.succeed(mine.held, big, Onward(opens=1))
+    move = moves.succeed(mine.held, big, Onward(opens=1))
     await runs.apply(db, move)
-    await runs.apply(db, lifecycle.succeed(mine.held.after(move), DONE, Onward()))
+    await runs.apply(db, moves.succeed(mine.held.after(move), DONE, Onward()))
     assert await db.fetchval("SELECT count(*) FROM step_outputs") == 0
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from workshop import working, workshop
 
-from nomaflow import lifecycle
+from nomaflow import moves
 from nomaflow.lifecycle import Onward, Result
 from nomaflow.masking import Masker
 from nomaflow.store import claims
@@ -125,7 +125,7 @@ async def record(shop):
 
 async def test_a_move_that_history_refuses_for_good_is_not_tried_for_ever(shop):
     made = await record(shop)
-    move = lifecycle.succeed(made.held, Result({}, "done", rows_affected=2**70), Onward())
+    move = moves.succeed(made.held, Result({}, "done", rows_affected=2**70), Onward())
     async with asyncio.timeout(5):
         with pytest.raises(UnwritableError):
             await made.write(move)
@@ -133,7 +133,7 @@ async def test_a_move_that_history_refuses_for_good_is_not_tried_for_ever(shop):
 
 async def test_a_move_that_was_written_although_the_answer_was_lost_is_not_written_again(shop):
     made = await record(shop)
-    move = lifecycle.succeed(made.held, Result({}, "done"), Onward())
+    move = moves.succeed(made.held, Result({}, "done"), Onward())
     await Record(shop.db, shop.bell, made.held, made.journal).write(move)
     assert await made._was_written(move)
 

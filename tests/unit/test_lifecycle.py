@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from nomaflow import lifecycle
+from nomaflow import lifecycle, moves
 from nomaflow.errors import Failure
 from nomaflow.lifecycle import (
     FINAL_RUN,
@@ -79,7 +79,7 @@ def test_final_states_are_the_ones_without_a_way_on():
 
 def test_success_opens_the_next_step_in_the_same_move():
     run = held(S.RUNNING, S.PENDING)
-    move = lifecycle.succeed(run, DONE, Onward(opens=1, input={"a": 1}))
+    move = moves.succeed(run, DONE, Onward(opens=1, input={"a": 1}))
     assert [(c.position, c.status) for c in move.steps] == [(0, S.SUCCEEDED), (1, S.RUNNING)]
     assert move.status is R.RUNNING
     assert move.steps[1].attempt == 1
@@ -89,7 +89,7 @@ def test_success_opens_the_next_step_in_the_same_move():
 
 
 def test_the_last_success_ends_the_run_and_the_run_is_told_last():
-    move = lifecycle.succeed(held(S.SUCCEEDED, S.RUNNING), DONE, Onward())
+    move = moves.succeed(held(S.SUCCEEDED, S.RUNNING), DONE, Onward())
     assert move.status is R.SUCCEEDED
     assert move.rows_affected == 1
     assert [e["kind"] for e in move.events()] == ["step", "run"]
@@ -97,7 +97,7 @@ def test_the_last_success_ends_the_run_and_the_run_is_told_last():
 
 def test_a_step_passed_over_is_recorded_with_its_reason():
     run = held(S.RUNNING, S.PENDING, S.PENDING)
-    move = lifecycle.succeed(run, DONE, Onward(((1, lifecycle.SKIPPED_CONDITION),), opens=2))
+    move = moves.succeed(run, DONE, Onward(((1, lifecycle.SKIPPED_CONDITION),), opens=2))
     assert [(c.position, c.status) for c in move.steps] == [
         (0, S.SUCCEEDED),
         (1, S.SKIPPED),
@@ -109,16 +109,16 @@ def test_a_step_passed_over_is_recorded_with_its_reason():
 def test_two_attempts_are_one_retry_then_the_run_fails_and_the_rest_is_skipped():
     policy = RetryPolicy(attempts=2, base_seconds=60)
     run = held(S.SUCCEEDED, S.RUNNING, S.PENDING)
-    again = lifecycle.fail(run, BROKEN, policy)
+    again = moves.fail(run, BROKEN, policy)
     assert again.status is R.RUNNING
     assert again.steps[0].status is S.RETRYING
     assert again.steps[0].reason == "attempt 2 of 2 in 60 s"
     assert again.wait_seconds == 60
     run = run.after(again)
-    run = run.after(lifecycle.reopen(run))
+    run = run.after(moves.reopen(run))
     assert run.current is not None
     assert run.current.attempt == 2
-    last = lifecycle.fail(run, BROKEN, policy)
+    last = moves.fail(run, BROKEN, policy)
     assert last.status is R.FAILED
     assert [(c.position, c.status) for c in last.steps] == [(1, S.FAILED), (2, S.SKIPPED)]
     assert last.steps[1].reason == "skipped: earlier step failed"
@@ -127,24 +127,22 @@ def test_two_attempts_are_one_retry_then_the_run_fails_and_the_rest_is_skipped()
 
 def test_what_cannot_get_better_is_not_tried_again():
     policy = RetryPolicy(attempts=5)
-    move = lifecycle.fail(held(S.RUNNING), replace(BROKEN, retryable=False), policy)
+    move = moves.fail(held(S.RUNNING), replace(BROKEN, retryable=False), policy)
     assert move.status is R.FAILED
 
 
 def test_continue_on_error_goes_on_and_the_run_ends_partial():
     run = held(S.RUNNING, S.PENDING)
-    move = lifecycle.fail(
-        run, BROKEN, RetryPolicy(), continue_on_error=True, onward=Onward(opens=1)
-    )
+    move = moves.fail(run, BROKEN, RetryPolicy(), continue_on_error=True, onward=Onward(opens=1))
     assert move.status is R.RUNNING
     run = run.after(move)
-    end = lifecycle.succeed(run, DONE, Onward())
+    end = moves.succeed(run, DONE, Onward())
     assert end.status is R.PARTIAL
     assert end.reason == "partial: step `step-0` failed"
 
 
 def test_abort_ends_the_running_step_and_skips_the_rest():
-    move = lifecycle.abort(held(S.SUCCEEDED, S.RUNNING, S.PENDING), "aborted by api")
+    move = moves.abort(held(S.SUCCEEDED, S.RUNNING, S.PENDING), "aborted by api")
     assert move.status is R.ABORTED
     assert [(c.position, c.status) for c in move.steps] == [(1, S.ABORTED), (2, S.SKIPPED)]
     assert move.steps[0].ended_try is S.ABORTED
@@ -152,13 +150,13 @@ def test_abort_ends_the_running_step_and_skips_the_rest():
 
 def test_abort_of_a_queued_run_that_waits_for_a_retry():
     run = held(S.SUCCEEDED, S.RETRYING, status=R.QUEUED)
-    move = lifecycle.abort(run, "aborted by api")
+    move = moves.abort(run, "aborted by api")
     assert [(c.position, c.status, c.ended_try) for c in move.steps] == [(1, S.ABORTED, None)]
 
 
 def test_an_interrupted_repeatable_step_uses_up_no_attempt():
     run = held(S.RUNNING, S.PENDING)
-    move = lifecycle.interrupt(run, RetryPolicy(), repeatable=True, why="its worker is gone")
+    move = moves.interrupt(run, RetryPolicy(), repeatable=True, why="its worker is gone")
     change = move.steps[0]
     assert (change.status, change.attempt, change.tries, change.interruptions) == (
         S.RUNNING,
@@ -170,12 +168,12 @@ def test_an_interrupted_repeatable_step_uses_up_no_attempt():
 
 
 def test_an_interrupted_step_that_may_not_repeat_has_had_one_failed_try():
-    once = lifecycle.interrupt(
+    once = moves.interrupt(
         held(S.RUNNING), RetryPolicy(), repeatable=False, why="its worker is gone"
     )
     assert once.status is R.FAILED
     assert once.reason == "step `step-0` interrupted: its worker is gone"
-    more = lifecycle.interrupt(
+    more = moves.interrupt(
         held(S.RUNNING), RetryPolicy(attempts=2), repeatable=False, why="its worker is gone"
     )
     assert more.steps[0].status is S.RETRYING
@@ -184,9 +182,9 @@ def test_an_interrupted_step_that_may_not_repeat_has_had_one_failed_try():
 def test_three_interruptions_of_one_step_are_poison():
     run = held(S.RUNNING)
     for _ in range(2):
-        move = lifecycle.interrupt(run, RetryPolicy(), repeatable=True, why="its worker is gone")
+        move = moves.interrupt(run, RetryPolicy(), repeatable=True, why="its worker is gone")
         run = run.after(move)
-    end = lifecycle.interrupt(run, RetryPolicy(), repeatable=True, why="its worker is gone")
+    end = moves.interrupt(run, RetryPolicy(), repeatable=True, why="its worker is gone")
     assert end.status is R.FAILED
     assert end.reason == "step `step-0` interrupted 3 times: its worker is gone"
 
@@ -194,16 +192,16 @@ def test_three_interruptions_of_one_step_are_poison():
 def test_a_draining_worker_hands_over_at_a_boundary():
     run = held(S.RUNNING, S.PENDING)
     words = "handed back: its worker is stopping"
-    move = lifecycle.hand_over(lifecycle.succeed(run, DONE, Onward(opens=1)), words)
+    move = moves.hand_over(moves.succeed(run, DONE, Onward(opens=1)), words)
     assert move.status is R.QUEUED
     assert [(c.position, c.status) for c in move.steps] == [(0, S.SUCCEEDED)]
-    last = lifecycle.hand_over(lifecycle.succeed(held(S.RUNNING), DONE, Onward()), words)
+    last = moves.hand_over(moves.succeed(held(S.RUNNING), DONE, Onward()), words)
     assert last.status is R.SUCCEEDED
 
 
 def test_a_draining_worker_begins_no_other_try():
     run = held(S.RETRYING, S.PENDING)
-    move = lifecycle.hand_over(lifecycle.reopen(run), "handed back")
+    move = moves.hand_over(moves.reopen(run), "handed back")
     assert (move.status, move.steps) == (R.QUEUED, ())
 
 
@@ -215,7 +213,7 @@ def test_a_run_that_cannot_be_carried_on_ends_wherever_it_is():
         ((S.SUCCEEDED, S.PENDING), [S.SKIPPED]),
         ((S.SUCCEEDED, S.SKIPPED), []),
     ):
-        move = lifecycle.give_up(held(*statuses), failure)
+        move = moves.give_up(held(*statuses), failure)
         assert move.status is R.FAILED
         assert "no such revision" in move.reason
         assert [c.status for c in move.steps] == after
@@ -223,7 +221,7 @@ def test_a_run_that_cannot_be_carried_on_ends_wherever_it_is():
 
 def test_a_surrendered_repeatable_step_is_tried_again_as_the_same_attempt():
     run = held(S.RUNNING, attempt=2)
-    move = lifecycle.surrender(
+    move = moves.surrender(
         run, RetryPolicy(attempts=3), repeatable=True, why="its worker is stopping"
     )
     assert move.status is R.QUEUED
@@ -232,4 +230,4 @@ def test_a_surrendered_repeatable_step_is_tried_again_as_the_same_attempt():
 
 
 def test_a_run_without_a_step_to_open_succeeds():
-    assert lifecycle.finish(held(S.SKIPPED)).status is R.SUCCEEDED
+    assert moves.finish(held(S.SKIPPED)).status is R.SUCCEEDED

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import structlog
 from asyncpg import UniqueViolationError
 
-from nomaflow import lifecycle, schedule
+from nomaflow import moves, schedule
 from nomaflow.errors import Failure
 from nomaflow.lifecycle import Onward, Result, StepStatus
 from nomaflow.retry import RetryPolicy
-from nomaflow.store import claims, pruning, runs
+from nomaflow.store import births, claims, pruning, runs
 from nomaflow_scheduler.sweep import STEP, AbortedError, LostError, Sweep
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ async def begin(
     cutoff = now - timedelta(days=history_days)
     if now - slot > ON_TIME and not await pruning.anything_aged(db, cutoff):
         return None
-    born = runs.NewRun(
+    born = births.NewRun(
         kind="system",
         job_name=JOB,
         trigger="cron",
@@ -77,11 +77,11 @@ async def begin(
         params={"history_days": history_days},
         worker_tag=TAG,
         idempotency_key=key,
-        steps=[runs.NewStep(STEP, STEP)],
+        steps=[births.NewStep(STEP, STEP)],
     )
     try:
         async with db.transaction() as connection:
-            run_id = await runs.insert(connection, born)
+            run_id = await births.insert(connection, born)
     except UniqueViolationError:
         return None
     bell.news(run_id, 1, "queued")
@@ -115,26 +115,26 @@ async def carry_out(
 async def _carry_out(run: Claimed, sweep: Sweep, cutoff: datetime, history_days: int) -> None:
     held = run.held
     if run.rescued:
-        move = lifecycle.interrupt(held, _ONCE, repeatable=True, why="its scheduler is gone")
+        move = moves.interrupt(held, _ONCE, repeatable=True, why="its scheduler is gone")
         if not await _write(sweep, move) or move.is_final:
             return
         held = held.after(move)
     if run.kind != "system":
         refusal = RuntimeError(f"the worker tag `{TAG}` belongs to the scheduler's own runs")
-        await _write(sweep, lifecycle.fail(held, Failure.of(refusal), _ONCE))
+        await _write(sweep, moves.fail(held, Failure.of(refusal), _ONCE))
         return
     try:
         counts = await sweep.run(cutoff)
     except LostError:
         log.warning("prune run lost to another scheduler", run_id=str(run.run_id))
     except AbortedError as error:
-        await _write(sweep, lifecycle.abort(held, str(error)))
+        await _write(sweep, moves.abort(held, str(error)))
     except asyncio.CancelledError:
         await _hand_back(sweep, held)
         raise
     except Exception as error:
         log.exception("prune failed", run_id=str(run.run_id))
-        await _write(sweep, lifecycle.fail(held, Failure.of(error), _ONCE))
+        await _write(sweep, moves.fail(held, Failure.of(error), _ONCE))
     else:
         output = {
             "cutoff": cutoff.isoformat(timespec="seconds"),
@@ -142,7 +142,7 @@ async def _carry_out(run: Claimed, sweep: Sweep, cutoff: datetime, history_days:
             **asdict(counts),
         }
         result = Result(output, counts.summary(), rows_affected=counts.runs)
-        await _write(sweep, lifecycle.succeed(held, result, Onward()))
+        await _write(sweep, moves.succeed(held, result, Onward()))
         log.info("history pruned", **output)
 
 
@@ -150,7 +150,7 @@ async def _hand_back(sweep: Sweep, held: Held) -> None:
     """Give the run back to the queue: this scheduler is stopping, another one goes on."""
     if held.current is not None and held.current.status is StepStatus.RUNNING:
         why = "its scheduler is stopping"
-        await _write(sweep, lifecycle.surrender(held, _ONCE, repeatable=True, why=why))
+        await _write(sweep, moves.surrender(held, _ONCE, repeatable=True, why=why))
 
 
 async def _write(sweep: Sweep, move: Move) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from nomaflow import definitions, expression, lifecycle
+from nomaflow import definitions, expression, lifecycle, moves
 from nomaflow.errors import Failure, NomaflowError, StepError
 from nomaflow.lifecycle import Onward, RunStatus, StepStatus
 from nomaflow.steps.base import EarlierStep
@@ -102,14 +102,14 @@ class Chain:
                 left, self.stop, Stop.TIME_UP, f"timeout after {spec.timeout_seconds:g} s"
             )
             if (by := self.claimed.abort_requested_by) is not None:
-                self.stop(Stop.ABORT, lifecycle.abort_words(by, self.claimed.abort_reason))
+                self.stop(Stop.ABORT, moves.abort_words(by, self.claimed.abort_reason))
             await self._live(spec)
         except LostClaimError:
             self._log.warning("the run is no longer this worker's; nothing more is written")
         except Exception as error:  # noqa: BLE001  nothing may leave a run without an owner
             self._log.exception("the run could not be carried on")
             with contextlib.suppress(LostClaimError, UnwritableError):
-                await self.record.write(lifecycle.give_up(self.held, self._masked(error)))
+                await self.record.write(moves.give_up(self.held, self._masked(error)))
         finally:
             if clock is not None:
                 clock.cancel()
@@ -132,11 +132,11 @@ class Chain:
         while self.held.status is RunStatus.RUNNING:
             state = self.held.current
             if state is None:
-                await self._write(lifecycle.finish(self.held), spec)
+                await self._write(moves.finish(self.held), spec)
             elif self.stopping is not None:
                 await self._end(spec, steps[state.name], state)
             elif state.status is StepStatus.RETRYING:
-                await self._write(lifecycle.reopen(self.held), spec)
+                await self._write(moves.reopen(self.held), spec)
             else:
                 await self._one_try(spec, steps[state.name], state)
 
@@ -150,7 +150,7 @@ class Chain:
             if step.when is not None and not self._holds(spec, step.when):
                 self._say("INFO", f"step `{step.name}` skipped: its condition is false", step)
                 onward = self._onward(spec, step)
-                move = lifecycle.skip(self.held, lifecycle.SKIPPED_CONDITION, onward)
+                move = moves.skip(self.held, lifecycle.SKIPPED_CONDITION, onward)
                 await self._write(move, spec)
                 return
             prepared = self._take_prepared(state) or self._prepare(spec, step, state.attempt)
@@ -185,7 +185,7 @@ class Chain:
         )
         words = f" · {done.summary}" if done.summary else ""
         self._say("INFO", f"step `{step.name}` succeeded{words}", step)
-        return lifecycle.succeed(self.held, done, self._onward(spec, step))
+        return moves.succeed(self.held, done, self._onward(spec, step))
 
     def _failed(self, spec: JobSpec, step: StepSpec, outcome: Outcome) -> Move:
         error = outcome.error or StepError("the step ended without a result")
@@ -196,7 +196,7 @@ class Chain:
         self._say("ERROR", f"step `{step.name}` failed: {failure.message}", step)
         if failure.traceback:
             self._say("DEBUG", failure.traceback, step)
-        move = lifecycle.fail(
+        move = moves.fail(
             self.held,
             failure,
             spec.retry_for(step),
@@ -239,7 +239,7 @@ class Chain:
                 return
         state = self.held.current
         reason = f"waiting: {state.reason}" if state and state.reason else "waiting for a retry"
-        move = lifecycle.release(self.held, reason, not_before_seconds=seconds)
+        move = moves.release(self.held, reason, not_before_seconds=seconds)
         await self._write(move, spec)
 
     # Being stopped, and going on where another was
@@ -248,13 +248,13 @@ class Chain:
         """Answer a stop: the run is aborted, handed back, or not ours any more."""
         match self.stopping:
             case Stop.ABORT | Stop.TIME_UP:
-                move = lifecycle.abort(self.held, self._stop_words, shown=self._shown)
+                move = moves.abort(self.held, self._stop_words, shown=self._shown)
             case Stop.SURRENDER if state.status is StepStatus.RUNNING:
                 repeatable = self._repeatable(spec, step, state)
                 policy = spec.retry_for(step)
-                move = lifecycle.surrender(self.held, policy, repeatable=repeatable, why=STOPPING)
+                move = moves.surrender(self.held, policy, repeatable=repeatable, why=STOPPING)
             case Stop.SURRENDER:
-                move = lifecycle.release(self.held, f"handed back: {STOPPING}")
+                move = moves.release(self.held, f"handed back: {STOPPING}")
             case _:
                 raise LostClaimError
         await self._write(move, spec)
@@ -278,7 +278,7 @@ class Chain:
         why = "its worker is gone"
         self._say("WARNING", f"step `{step.name}` was interrupted: {why}", step)
         repeatable = self._repeatable(spec, step, state)
-        move = lifecycle.interrupt(
+        move = moves.interrupt(
             self.held,
             spec.retry_for(step),
             repeatable=repeatable,
@@ -309,7 +309,7 @@ class Chain:
 
     async def _write(self, move: Move, spec: JobSpec) -> None:
         if self.draining:
-            move = lifecycle.hand_over(move, f"handed back: {STOPPING}")
+            move = moves.hand_over(move, f"handed back: {STOPPING}")
         if not move.is_final:
             await self.record.write(move)
             return

@@ -32,6 +32,11 @@ class FileJob:
     line: int
 
 
+EMPTY = (
+    "the file is empty: write jobs into it or delete it; what it declared before stays in force"
+)
+
+
 @dataclass(slots=True)
 class JobFiles:
     """What all files say together.
@@ -49,6 +54,11 @@ class JobFiles:
 def read(raw: bytes, file: str, *, app: str | None, timezone: str) -> JobFiles:
     """Read one file's bytes; `app` is the default of its jobs. Nothing is raised."""
     found = JobFiles()
+    if not raw.strip():
+        # Many editors empty a file before they write it anew: its jobs must not go meanwhile.
+        found.problems.append(FileProblem(file, 1, (), EMPTY))
+        found.unreadable_files.add(file)
+        return found
     try:
         text = toml_text.read(raw)
     except toml_text.BrokenTomlError as error:

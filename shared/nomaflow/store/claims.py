@@ -165,7 +165,7 @@ async def claim(
     """Take up to `limit` runs: waiting ones with their first step started, or expired ones.
 
     One statement, so a run is either wholly this worker's or not at all. A run taken over has
-    its interrupted step still marked running: `lifecycle.interrupt` decides about it.
+    its interrupted step still marked running: `moves.interrupt` decides about it.
     """
     statement = _CLAIM_EXPIRED if expired else _CLAIM_WAITING
     rows = await connection.fetch(statement, owner, limit, lease_seconds, list(tags))

@@ -15,11 +15,12 @@ import pytest
 import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
-from nomaflow import lifecycle
+from nomaflow import moves
 from nomaflow.lifecycle import Held, Onward, Result
 from nomaflow.retry import RetryPolicy
-from nomaflow.store import claims, logs, runs
-from nomaflow.store.runs import Line, NewRun, NewStep
+from nomaflow.store import births, claims, logs, runs
+from nomaflow.store.births import NewRun, NewStep
+from nomaflow.store.runs import Line
 from nomaflow_api import app
 from nomaflow_api.__main__ import config, listen
 from nomaflow_api.backing import Backing, Options
@@ -169,7 +170,7 @@ class Worker:
             **facts,
         }
         async with self.api.db.transaction() as connection:
-            run_id = await runs.insert(connection, NewRun(**facts))
+            run_id = await births.insert(connection, NewRun(**facts))
         self.api.backing.bell.news(run_id, 1, "queued")
         return run_id
 
@@ -195,10 +196,10 @@ class Worker:
         if onward.opens >= len(held.steps):
             onward = Onward()
         result = Result(output or {}, summary, rows_affected=rows, input={"url": "http://x"})
-        return await self.move(run_id, lifecycle.succeed(held, result, onward), lines)
+        return await self.move(run_id, moves.succeed(held, result, onward), lines)
 
     async def failed(self, run_id, failure):
-        move = lifecycle.fail(self.held[run_id], failure, RetryPolicy())
+        move = moves.fail(self.held[run_id], failure, RetryPolicy())
         return await self.move(run_id, move)
 
     async def log(self, run_id, *messages, level="INFO", step="fetch", tell=True):

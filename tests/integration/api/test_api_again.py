@@ -2,7 +2,7 @@
 
 import pytest
 
-from nomaflow import lifecycle
+from nomaflow import moves
 from nomaflow.errors import Failure
 from nomaflow.retry import RetryPolicy
 from nomaflow.store import claims, runs
@@ -167,9 +167,7 @@ async def test_a_run_whose_worker_is_dead_ends_at_once(api, worker):
     assert (run["status"], run["reason"], errors) == ("ABORTED", "aborted by api: it is dead", [])
     assert [s["status"] for s in run["steps"]] == ["ABORTED", "SKIPPED"]
     held = worker.held[run_id]  # the worker was only asleep: what it says now is not written
-    assert (
-        await runs.apply(api.db, lifecycle.fail(held, Failure("E", "late"), RetryPolicy())) is None
-    )
+    assert await runs.apply(api.db, moves.fail(held, Failure("E", "late"), RetryPolicy())) is None
 
 
 async def test_a_run_asked_to_end_while_it_goes_into_a_long_wait_does_not_wait(api, worker):
@@ -177,9 +175,9 @@ async def test_a_run_asked_to_end_while_it_goes_into_a_long_wait_does_not_wait(a
     await worker.claim()
     policy = RetryPolicy(attempts=2)
     failure = Failure("E", "no", retryable=True, category="error")
-    await worker.move(run_id, lifecycle.fail(worker.held[run_id], failure, policy))
+    await worker.move(run_id, moves.fail(worker.held[run_id], failure, policy))
     assert (await abort(api, run_id, "enough"))[0]["status"] == "RUNNING"
-    release = lifecycle.release(worker.held[run_id], "waiting", not_before_seconds=3600)
+    release = moves.release(worker.held[run_id], "waiting", not_before_seconds=3600)
     await worker.move(run_id, release)
     (claimed,) = await claims.claim(api.db, "w2", limit=1, lease_seconds=60, tags=["default"])
     assert (claimed.run_id, claimed.abort_requested_by) == (run_id, "api")

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from nomaflow import lifecycle
+from nomaflow import moves
 from nomaflow.errors import Failure
 from nomaflow.retry import RetryPolicy
 from nomaflow.store import claims, processes
@@ -94,7 +94,7 @@ async def worker_ends(api, held):
     from nomaflow.lifecycle import Onward, Result
     from nomaflow.store import runs
 
-    return await runs.apply(api.db, lifecycle.succeed(held, Result({}, "ok"), Onward()))
+    return await runs.apply(api.db, moves.succeed(held, Result({}, "ok"), Onward()))
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ async def test_a_run_in_a_long_back_off_says_when_it_goes_on(api, worker, wait, 
     await worker.claim()
     policy = RetryPolicy(attempts=3, base_seconds=wait)
     failure = Failure("E", "no", retryable=True, category="error")
-    await worker.move(run_id, lifecycle.fail(worker.held[run_id], failure, policy))
-    release = lifecycle.release(worker.held[run_id], "waiting", not_before_seconds=wait)
+    await worker.move(run_id, moves.fail(worker.held[run_id], failure, policy))
+    release = moves.release(worker.held[run_id], "waiting", not_before_seconds=wait)
     await worker.move(run_id, release)
     assert re.fullmatch(words, await waiting(api, run_id))
     await api.db.execute("UPDATE runs SET not_before = now() WHERE id = $1", run_id)
