@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from nomaflow import definitions, expression, lifecycle, moves
+from nomaflow import definitions, lifecycle, moves
 from nomaflow.errors import Failure, NomaflowError, StepError
 from nomaflow.lifecycle import Onward, RunStatus, StepStatus
 from nomaflow.steps.base import EarlierStep
 from nomaflow.store import claims, logs
-from nomaflow_worker import alarms, preview, rendering
+from nomaflow_worker import alarms, preview
 from nomaflow_worker.attempt import Attempt, Outcome
 from nomaflow_worker.context import application
 from nomaflow_worker.journal import Journal
+from nomaflow_worker.lookahead import Lookahead
 from nomaflow_worker.record import LostClaimError, Record, UnwritableError
 
 if TYPE_CHECKING:
@@ -67,7 +68,6 @@ class Chain:
         )
         self.record = Record(tools.db, tools.bell, claimed.held, self.journal)
         self._attempt = Attempt(tools, claimed, self.journal, self.outputs)
-        self._prepared: tuple[int, rendering.Prepared] | None = None
         self._stop_words = ""
         self._nudged = asyncio.Event()
         self._shown: Any = None
@@ -124,6 +124,7 @@ class Chain:
         return await self.record.read(lambda: definitions.of_run(self.tools.db, job_id, revision))
 
     async def _live(self, spec: JobSpec) -> None:
+        self._ahead = Lookahead(self.tools, self.claimed, spec, self.outputs)
         steps = {step.name: step for step in spec.steps}
         if any(s.status in lifecycle.FINAL_STEP for s in self.held.steps):
             await self._remember()
@@ -147,13 +148,13 @@ class Chain:
         self._say("INFO", f"step `{step.name}` started ({step.type}, {tries})", step)
         self._shown = None
         try:
-            if step.when is not None and not self._holds(spec, step.when):
+            if not self._ahead.wanted(step):
                 self._say("INFO", f"step `{step.name}` skipped: its condition is false", step)
-                onward = self._onward(spec, step)
+                onward = self._onward(step)
                 move = moves.skip(self.held, lifecycle.SKIPPED_CONDITION, onward)
                 await self._write(move, spec)
                 return
-            prepared = self._take_prepared(state) or self._prepare(spec, step, state.attempt)
+            prepared = self._ahead.ready(step, state)
         except (NomaflowError, StepError) as error:
             outcome = Outcome(error=error)
         else:
@@ -165,13 +166,13 @@ class Chain:
         move = (
             self._failed(spec, step, outcome)
             if outcome.result is None
-            else self._succeeded(spec, step, outcome.result)
+            else self._succeeded(step, outcome.result)
         )
         await self._write(move, spec)
         if move.status is RunStatus.RUNNING and move.wait_seconds > 0:
             await self._back_off(spec, move.wait_seconds)
 
-    def _succeeded(self, spec: JobSpec, step: StepSpec, result: StepResult) -> Move:
+    def _succeeded(self, step: StepSpec, result: StepResult) -> Move:
         self.outputs[step.name] = EarlierStep(step.name, "succeeded", result.output)
         masker = self.tools.secrets.masker()
         masked = masker.value(result.output)
@@ -185,7 +186,7 @@ class Chain:
         )
         words = f" · {done.summary}" if done.summary else ""
         self._say("INFO", f"step `{step.name}` succeeded{words}", step)
-        return moves.succeed(self.held, done, self._onward(spec, step))
+        return moves.succeed(self.held, done, self._onward(step))
 
     def _failed(self, spec: JobSpec, step: StepSpec, outcome: Outcome) -> Move:
         error = outcome.error or StepError("the step ended without a result")
@@ -203,31 +204,11 @@ class Chain:
             shown=self._shown,
             output=self._brief(output),
             continue_on_error=step.continue_on_error,
-            onward=self._onward(spec, step) if step.continue_on_error else None,
+            onward=self._onward(step) if step.continue_on_error else None,
         )
         if move.steps[0].status is StepStatus.RETRYING:
             self._say("WARNING", f"step `{step.name}`: {move.steps[0].reason}", step)
         return move
-
-    def _onward(self, spec: JobSpec, after: StepSpec) -> Onward:
-        """Look ahead: steps whose condition is false are passed over, the next one is opened."""
-        states = {state.name: state for state in self.held.steps}
-        skips: list[tuple[int, str]] = []
-        for step in spec.steps:
-            state = states[step.name]
-            earlier = state.position <= states[after.name].position
-            if earlier or state.status in lifecycle.FINAL_STEP:
-                continue
-            try:
-                if step.when is not None and not self._holds(spec, step.when):
-                    skips.append((state.position, lifecycle.SKIPPED_CONDITION))
-                    continue
-                prepared = self._prepare(spec, step, 1)
-            except (NomaflowError, StepError):  # the step itself will say so when it runs
-                return Onward(tuple(skips), state.position)
-            self._prepared = (state.position, prepared)
-            return Onward(tuple(skips), state.position, self._brief(prepared.shown))
-        return Onward(tuple(skips))
 
     async def _back_off(self, spec: JobSpec, seconds: float) -> None:
         """Wait for the next try here when it is soon; else give the slot back until then."""
@@ -250,7 +231,7 @@ class Chain:
             case Stop.ABORT | Stop.TIME_UP:
                 move = moves.abort(self.held, self._stop_words, shown=self._shown)
             case Stop.SURRENDER if state.status is StepStatus.RUNNING:
-                repeatable = self._repeatable(spec, step, state)
+                repeatable = self._ahead.repeatable(step, state)
                 policy = spec.retry_for(step)
                 move = moves.surrender(self.held, policy, repeatable=repeatable, why=STOPPING)
             case Stop.SURRENDER:
@@ -277,7 +258,7 @@ class Chain:
             return
         why = "its worker is gone"
         self._say("WARNING", f"step `{step.name}` was interrupted: {why}", step)
-        repeatable = self._repeatable(spec, step, state)
+        repeatable = self._ahead.repeatable(step, state)
         move = moves.interrupt(
             self.held,
             spec.retry_for(step),
@@ -297,14 +278,6 @@ class Chain:
             name = backend.get("application") or application(run_id, step.name)
             await self.tools.connections.terminate(backend["connector"], backend["pid"], name)
 
-    def _repeatable(self, spec: JobSpec, step: StepSpec, state: StepState) -> bool:
-        if step.on_interrupt is not None:
-            return step.on_interrupt == "retry"
-        try:
-            return self._prepare(spec, step, state.attempt).step.interrupt_default() == "retry"
-        except (NomaflowError, StepError):
-            return False
-
     # Small things said often
 
     async def _write(self, move: Move, spec: JobSpec) -> None:
@@ -318,19 +291,8 @@ class Chain:
         self._say(level, f"run {move.status.value}{why}", None)
         await self.record.write(move, alarms.on_final(self.tools, self.claimed, spec, move))
 
-    def _prepare(self, spec: JobSpec, step: StepSpec, attempt: int) -> rendering.Prepared:
-        env = self.tools.env_for(self.claimed)
-        return rendering.prepare(self.claimed, spec, step, attempt, self.outputs, env)
-
-    def _take_prepared(self, state: StepState) -> rendering.Prepared | None:
-        """The step as `_onward` prepared it a moment ago; a later try is prepared afresh."""
-        kept, self._prepared = self._prepared, None
-        fresh = kept is not None and kept[0] == state.position and state.tries == 1
-        return kept[1] if kept is not None and fresh else None
-
-    def _holds(self, spec: JobSpec, when: str) -> bool:
-        data = rendering.condition_data(self.claimed, spec, self.outputs)
-        return expression.compile(when).is_true(data)
+    def _onward(self, after: StepSpec) -> Onward:
+        return self._ahead.onward(self.held, after, self._brief)
 
     def _brief(self, value: Any) -> Any:
         if value is None:
