@@ -61,12 +61,19 @@ async def answer_for_ever(redis: ArqRedis, supervisor: Supervisor) -> None:
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("the arq queue is away", error=type(error).__name__, retry_seconds=pause)
         finally:
-            for task in worker.tasks.values():
-                task.cancel()
+            await _end(worker)
         if asyncio.get_running_loop().time() - began > _WELL_SECONDS:
             pause = 0.2
         await asyncio.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+async def _end(worker: Worker) -> None:
+    """See out the rings that arq has not answered yet; it leaves them behind."""
+    for task in worker.tasks.values():
+        task.cancel()
+    if worker.tasks:
+        await asyncio.wait(worker.tasks.values(), timeout=1)
 
 
 async def listen_for_ever(redis: ArqRedis, supervisor: Supervisor) -> None:

@@ -19,6 +19,7 @@ from nomaflow.broker import connection
 from nomaflow.broker.bell import WORKER_QUEUE, Bell
 from nomaflow.errors import NomaflowError
 from nomaflow.project.folder import Project
+from nomaflow.project.secrets import Secrets
 from nomaflow.settings import Settings
 from nomaflow.store import database, processes, roles
 from nomaflow_worker import doorbell
@@ -26,7 +27,7 @@ from nomaflow_worker.connections import Connections
 from nomaflow_worker.lease import LeaseKeeper
 from nomaflow_worker.sandbox.pool import Sandbox
 from nomaflow_worker.supervisor import Supervisor
-from nomaflow_worker.tools import Limits, Reach, Secrets, Tools
+from nomaflow_worker.tools import Limits, Reach, Tools
 
 if TYPE_CHECKING:
     from nomaflow.store.database import Database
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 BEAT_SECONDS = 3.0
+END_SECONDS = 5.0
+"""How long the parts may take to end; a worker that was told to stop stops."""
 
 
 def main() -> int:
@@ -50,9 +53,7 @@ def main() -> int:
     name = f"worker-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     project = Project(settings.project or Path.cwd(), env_file=settings.env_file)
     secrets = Secrets(project, always=(database_url, redis_url))
-    logs.configure(
-        "worker", look=settings.log_format, redact=lambda value: secrets.masker().value(value)
-    )
+    logs.configure("worker", look=settings.log_format, redact=secrets.masked)
     return asyncio.run(_run(settings, name, project, secrets, database_url, redis_url))
 
 
@@ -120,7 +121,7 @@ async def _run(
         await supervisor.drain(settings.drain_seconds)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(tasks, timeout=END_SECONDS)
         with contextlib.suppress(OSError, TimeoutError, *db.Error):
             await processes.leave(db, name)
     log.info("worker has stopped")
