@@ -11,13 +11,14 @@ from nomaflow.birth import Request
 from nomaflow.broker import connection
 from nomaflow.broker.bell import WORKER_QUEUE, Bell
 from nomaflow.project.folder import Project
+from nomaflow.project.secrets import Secrets
 from nomaflow.store import database, roles, runs
 from nomaflow_worker import doorbell
 from nomaflow_worker.connections import Connections
 from nomaflow_worker.lease import LeaseKeeper
 from nomaflow_worker.sandbox.pool import Sandbox
 from nomaflow_worker.supervisor import Supervisor
-from nomaflow_worker.tools import Limits, Secrets, Tools
+from nomaflow_worker.tools import Limits, Tools
 
 
 @dataclass

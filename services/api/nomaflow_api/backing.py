@@ -23,11 +23,11 @@ from nomaflow.broker.bell import CATALOG, NEWS, Bell
 from nomaflow.connectors.http import HttpPolicy
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.project.folder import Project
+from nomaflow.project.secrets import Secrets
 from nomaflow.store import database, processes, roles
 from nomaflow_api.boards import JobBoard, RunBoard
 from nomaflow_api.failures import AWAY
 from nomaflow_api.feeds import Feeds
-from nomaflow_api.secrets import Secrets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -23,8 +23,8 @@ from nomaflow.broker import connection, listen
 from nomaflow.broker.bell import CATALOG, Bell
 from nomaflow.broker.lock import Lock
 from nomaflow.errors import NomaflowError
-from nomaflow.masking import Masker
 from nomaflow.project.folder import Project
+from nomaflow.project.secrets import Secrets
 from nomaflow.settings import Settings
 from nomaflow.store import database, processes
 from nomaflow.store.database import Database
@@ -34,7 +34,7 @@ from nomaflow_scheduler.lead import LOCK, LOCK_SECONDS, Lead
 from nomaflow_scheduler.rounds import every
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable
 
     import httpx
     from arq.connections import ArqRedis
@@ -80,26 +80,10 @@ def main() -> int:
         return 2
     name = f"scheduler-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     project = Project(settings.project or Path.cwd(), env_file=settings.env_file)
-    logs.configure("scheduler", look=settings.log_format, redact=_redactor(project, urls))
+    logs.configure("scheduler", look=settings.log_format, redact=Secrets(project, urls).masked)
     # arq tells of each tick, once a second
     logging.getLogger("arq.worker").setLevel(logging.WARNING)
     return asyncio.run(_run(settings, name, project))
-
-
-def _redactor(project: Project, always: tuple[str, ...]) -> Callable[[Any], Any]:
-    """Mask the project's secrets as they are now; a masker is made anew when the file changes."""
-    known: Mapping[str, str] | None = None
-    masker = Masker(always)
-
-    def redact(value: Any) -> Any:
-        nonlocal known, masker
-        env = project.env()
-        if env is not known:
-            public = {env[name] for name in project.public_env if name in env}
-            known, masker = env, Masker((*env.values(), *always), public)
-        return masker.value(value)
-
-    return redact
 
 
 async def _run(settings: Settings, name: str, project: Project) -> int:

@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nomaflow.connectors.http import HttpPolicy
-from nomaflow.masking import Masker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nomaflow.broker.bell import Bell
     from nomaflow.project.folder import Project
+    from nomaflow.project.secrets import Secrets
     from nomaflow.store.claims import Claimed
     from nomaflow.store.database import Database
     from nomaflow_worker.connections import Connections
     from nomaflow_worker.sandbox.pool import Sandbox
-
-
-@dataclass(slots=True)
-class Secrets:
-    """The masker of the project's `.env` as it stands, made anew when the file changes (T12)."""
-
-    project: Project
-    always: tuple[str, ...] = ()
-    _env: Mapping[str, str] | None = None
-    _masker: Masker = field(default_factory=lambda: Masker(()))
-
-    def masker(self) -> Masker:
-        """Return the masker for the values known now."""
-        env = self.project.env()
-        if env is not self._env:
-            public = {env[name] for name in self.project.public_env if name in env}
-            self._masker = Masker((*env.values(), *self.always), public)
-            self._env = env
-        return self._masker
 
 
 @dataclass(frozen=True, slots=True)

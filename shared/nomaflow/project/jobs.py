@@ -32,9 +32,7 @@ class FileJob:
     line: int
 
 
-EMPTY = (
-    "the file is empty: write jobs into it or delete it; what it declared before stays in force"
-)
+EMPTY = "the file is empty: write jobs into it or delete it; what it declared before stays in force"
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The secrets this program knows, as a mask: the project's `.env`, its tokens, its addresses."""
+"""The secrets a program knows, as a mask: the project's `.env`, and its own tokens and URLs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Secrets:
-    """Made anew when `.env` changes; `always` are secrets that are in no file."""
+    """The mask, made anew when `.env` changes (T12); `always` are secrets that are in no file."""
 
     project: Project
-    always: tuple[str, ...]
+    always: tuple[str, ...] = ()
     _env: Mapping[str, str] | None = None
     _masker: Masker = field(default_factory=lambda: Masker(()))
 
