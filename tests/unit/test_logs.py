@@ -40,7 +40,7 @@ def test_our_lines_and_a_librarys_have_the_same_form(capsys):
 def test_uvicorn_says_nothing_twice(capsys, look):
     logs.configure("api", look=look)
     coloured = {"color_message": "Started \x1b[36m%d\x1b[0m"}
-    logging.getLogger("uvicorn.error").info("Started %d", 5, extra=coloured)
+    logging.getLogger("uvicorn.error").error("Started %d", 5, extra=coloured)
     written = capsys.readouterr().err
     assert (written.count("Started"), "color_message" in written) == (1, False)
 
