@@ -134,7 +134,8 @@ async def admit(
     Decided under the lock on the job's row, whatever the trigger. Raises BusyError.
     """
     assert born.job_id is not None  # noqa: S101  only a job's run is admitted
-    others = await runs.in_flight(connection, born.job_id)
+    unbounded = spec.overlap == "allow"
+    others = [] if unbounded else await runs.in_flight(connection, born.job_id)
     verdict = overlap.decide(spec.overlap, spec.queue_depth, others)
     if verdict.refusal is not None:
         raise BusyError(job_name, others[0].run_id, verdict.refusal)

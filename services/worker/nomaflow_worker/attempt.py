@@ -42,6 +42,11 @@ class Outcome:
     """The settings it ran with, for history; not masked yet."""
 
 
+def _tell(awaited: asyncio.Future[None]) -> None:
+    if not awaited.done():
+        awaited.set_result(None)
+
+
 class Attempt:
     """Runs one try as a task of its own, so that `stop` ends the step and not its chain."""
 
@@ -55,7 +60,7 @@ class Attempt:
         self._tools, self._claimed, self._journal = tools, claimed, journal
         self._outputs = outputs
         self._task: asyncio.Task[Outcome] | None = None
-        self._overdue: asyncio.Event = asyncio.Event()
+        self._overdue: asyncio.Future[None] | None = None
         self._left_behind: set[asyncio.Task[Outcome]] = set()
         self._context: Context | None = None
         self._noting: asyncio.Task[None] | None = None
@@ -64,15 +69,14 @@ class Attempt:
         """End the step: its context says so, its task is cancelled."""
         if self._context is not None:
             self._context.cancel()
-        if self._task is not None:
+        if self._task is not None and self._overdue is not None:
             self._task.cancel()
-            asyncio.get_running_loop().call_later(STOP_GRACE_SECONDS, self._overdue.set)
+            asyncio.get_running_loop().call_later(STOP_GRACE_SECONDS, _tell, self._overdue)
 
     async def run(self, step: StepSpec, state: StepState, prepared: Prepared) -> Outcome:
         """Run the step once; never raises for what the step does, and never waits in vain."""
-        self._overdue = asyncio.Event()
+        overdue = self._overdue = asyncio.get_running_loop().create_future()
         task = self._task = asyncio.create_task(self._run(step, state, prepared), name=step.name)
-        overdue = asyncio.create_task(self._overdue.wait())
         try:
             await asyncio.wait(
                 {task, overdue},

@@ -164,11 +164,14 @@ class Supervisor:
         try:
             await chain.run()
         finally:
+            was_full = self.running >= self.capacity
             with self._guard:
                 if self._chains.get(run_id) is chain:
                     del self._chains[run_id]
                     del self._fences[run_id]
-            self.wake()
+            # With room to spare, whatever waited was claimed at its own ring.
+            if was_full or chain.claimed.takes_turns:
+                self.wake()
 
     async def drain(self, seconds: float) -> None:
         """Claim nothing more; let steps in flight end, hand the rest back, then give up the last.

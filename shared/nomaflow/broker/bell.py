@@ -18,6 +18,7 @@ from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 
 from nomaflow.broker.connection import dump
+from nomaflow.lifecycle import FINAL_RUN
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -38,8 +39,21 @@ CATALOG: Final = "nomaflow:catalog"
 WORKER_QUEUE: Final = "nomaflow:workers"
 RING_SECONDS: Final = 0.3
 """The whole budget of one batch of rings; after it the doorbell is let go."""
+GATHER_SECONDS: Final = 0.004
+"""How long a word that nobody waits for may wait for others: a send costs more than the word."""
 RING_TTL_MS: Final = 60_000
 """A ring nobody answered is forgotten: the run row waits in PostgreSQL, not here."""
+
+
+MOST_RINGS: Final = 4
+"""Rings that may wait in the queue: each costs arq six round trips and says the same."""
+
+_RING = """
+if redis.call('zcard', KEYS[1]) < tonumber(ARGV[5]) then
+  redis.call('psetex', KEYS[2], ARGV[4], ARGV[2])
+  redis.call('zadd', KEYS[1], ARGV[3], ARGV[1])
+end"""
+_ENDS = {status.value for status in FINAL_RUN}
 
 
 class Bell:
@@ -51,6 +65,7 @@ class Bell:
         self._rings: list[str] = []
         self._words: list[tuple[str, str]] = []
         self._pending = asyncio.Event()
+        self._urgent = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -69,7 +84,7 @@ class Bell:
     def ring(self, run_id: UUID) -> None:
         """Tell the workers that this run waits."""
         self._rings.append(str(run_id))
-        self._pending.set()
+        self._hurry()
 
     def news(self, run_id: UUID, seq: int, status: str | None = None) -> None:
         """Tell listeners that this run's history has grown to `seq`."""
@@ -77,14 +92,21 @@ class Bell:
         if status:
             word["status"] = status
         self._say(NEWS, json.dumps(word))
+        if status in _ENDS:
+            self._hurry()
 
     def abort(self, run_id: UUID) -> None:
         """Tell the owner of this run that someone wants it stopped."""
         self._say(ABORTS, str(run_id))
+        self._hurry()
 
     def catalog(self, job: str) -> None:
         """Tell schedulers and listeners that this job was changed."""
         self._say(CATALOG, job)
+
+    def _hurry(self) -> None:
+        self._pending.set()
+        self._urgent.set()
 
     def _say(self, channel: str, word: str) -> None:
         self._words.append((channel, word))
@@ -93,10 +115,15 @@ class Bell:
     async def _send_for_ever(self) -> None:
         while True:
             await self._pending.wait()
+            if not self._urgent.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(GATHER_SECONDS):
+                        await self._urgent.wait()
             await self._send()
 
     async def _send(self) -> None:
         self._pending.clear()
+        self._urgent.clear()
         rings, self._rings = self._rings, []
         words, self._words = self._words, []
         if not rings and not words:
@@ -111,12 +138,13 @@ class Bell:
     async def _pipeline(self, rings: list[str], words: list[tuple[str, str]]) -> None:
         now = int(time.time() * 1000)  # arq scores by the host's clock; only a hint, so it may lie
         async with self.redis.pipeline(transaction=False) as pipe:
-            for run_id in rings:
-                job_id = f"{run_id}:{uuid4().hex[:8]}"  # arq refuses an id it has seen
-                job = serialize_job("ring", (run_id,), {}, None, now, serializer=dump)
-                pipe.psetex(job_key_prefix + job_id, RING_TTL_MS, job)
-                pipe.zadd(WORKER_QUEUE, {job_id: now})
             if rings:
+                # One ring for all: whoever it wakes claims as much as it can carry.
+                job_id = f"{rings[0]}:{uuid4().hex[:8]}"  # arq refuses an id it has seen
+                job = serialize_job("ring", (rings[0],), {}, None, now, serializer=dump)
+                key = job_key_prefix + job_id
+                facts = (job_id, job, now, RING_TTL_MS, MOST_RINGS)
+                pipe.execute_command("EVAL", _RING, 2, WORKER_QUEUE, key, *facts)
                 pipe.publish(WORK, "")
             for channel, word in words:
                 pipe.publish(channel, word)

@@ -48,6 +48,8 @@ class Claimed:
     """The worker that had it before."""
     origin: str | None
     """Who declared the job, `file` or `api`: it decides which secrets and hosts it may use."""
+    serial: bool
+    lock: str | None
     opened: int | None
     """Position of the step that this claim started; None when it was running already."""
     seq: int
@@ -56,6 +58,11 @@ class Claimed:
     def run_id(self) -> UUID:
         """The run's id."""
         return self.held.run_id
+
+    @property
+    def takes_turns(self) -> bool:
+        """True when another run may be waiting for this one's end."""
+        return self.serial or self.lock is not None
 
 
 _WAITING = """
