@@ -45,11 +45,12 @@ async def sync(db: Database, bell: Bell, project: Project, *, timezone: str = "U
 
     Safe from several programs at once. `timezone` is the zone of a schedule that names none.
     """
-    found = await asyncio.to_thread(project.read_jobs, timezone)
-    trouble = [*found.problems, *project.other_problems()]
     changed: list[str] = []
     async with db.transaction() as connection:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        # Read under the lock: what another program read before must not come after it.
+        found = await asyncio.to_thread(project.read_jobs, timezone)
+        trouble = [*found.problems, *project.other_problems()]
         before = await jobs.file_jobs(connection)
         kept = {
             name

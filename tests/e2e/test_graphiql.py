@@ -39,7 +39,9 @@ async def browser(up):
         places = (f"{up.state.url}/", up.state.url.replace("http", "ws") + "/", "about:", "blob:")
         outside = [url for url in opened.requests if not url.startswith(places)]
         assert outside == []
-        assert [said for said in opened.complaints if "401" not in said] == []
+        # The editor gives up what it was computing when it is taken away, and says so aloud.
+        harmless = ("401", "Canceled: Canceled")
+        assert [c for c in opened.complaints if not any(word in c for word in harmless)] == []
 
 
 async def signed_in(browser, up):

@@ -1,0 +1,41 @@
+"""Two programs that sync the same files at once: what was read earlier never comes last."""
+
+import asyncio
+import threading
+
+from workshop import workshop
+
+from nomaflow import catalog
+from nomaflow.project.folder import Project
+from nomaflow.store import jobs
+
+JOB = '[[jobs]]\nname = "j"\n[[jobs.steps]]\nname = "a"\ntype = "sql_query"\n'
+SQL = 'connector = "default"\nquery = "SELECT 1"\n'
+
+
+class Slow(Project):
+    """A program that is held up just after it has read its files."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.has_read = threading.Event()
+        self.may_go_on = threading.Event()
+
+    def read_jobs(self, timezone="UTC"):
+        found = super().read_jobs(timezone)
+        self.has_read.set()
+        self.may_go_on.wait(10)
+        return found
+
+
+async def test_a_stale_reading_takes_no_job_away(database_url, redis_url, tmp_path):
+    async with workshop(database_url, redis_url, tmp_path / "project") as shop:
+        slow = Slow(shop.root)
+        first = asyncio.create_task(catalog.sync(shop.db, shop.bell, slow))
+        await asyncio.to_thread(slow.has_read.wait, 10)
+        (shop.root / "jobs.toml").write_text(JOB + SQL)
+        second = asyncio.create_task(catalog.sync(shop.db, shop.bell, shop.project))
+        await asyncio.wait({second}, timeout=0.5)  # it waits for the first, or has overtaken it
+        slow.may_go_on.set()
+        await asyncio.gather(first, second)
+        assert await jobs.names(shop.db) == ["j"]
