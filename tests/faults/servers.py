@@ -5,6 +5,7 @@ import contextlib
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import redis.asyncio as redis
@@ -70,6 +71,32 @@ class Postgres(Outage):
         """Restart on the same data: a fast shutdown, or none at all and recovery from the WAL."""
         await self.end(signal.SIGQUIT if crash else signal.SIGINT)
         await self.start()
+
+
+    async def recover_slowly(self, seconds: float) -> None:
+        """Crash, and take so long over the recovery: it runs, and lets nobody in yet."""
+        await self.end(signal.SIGQUIT)
+        starting = asyncio.create_task(self.start())
+        recovering = await asyncio.to_thread(self._recovering)
+        os.kill(recovering, signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        os.kill(recovering, signal.SIGCONT)
+        await starting
+
+    def _recovering(self) -> int:
+        """Catch the process that reads the WAL; it lives for a moment only."""
+        give_up = time.monotonic() + 30
+        while time.monotonic() < give_up:
+            with contextlib.suppress(OSError):
+                for pid in self._processes():
+                    if b"startup" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                        return pid
+        raise TimeoutError("no recovery was seen")
+
+
+    def _processes(self) -> list[int]:
+        begun = [s.process for s in self._embedded._servers if s.process is not None]
+        return [pid for process in begun for pid in _children(process.pid)]
 
 
 class Valkey(Outage):

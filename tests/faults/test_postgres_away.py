@@ -75,3 +75,30 @@ async def test_postgresql_restarts_and_stays_away(home: House, figures):
     assert {row["id"] for row in ends} == set(accepted)
     assert not_once == {}
     assert all(worker.alive for worker in workers)
+
+
+@pytest.mark.timeout(pick(110, 300))
+async def test_recovery_takes_longer_than_a_lease(home: House, figures):
+    """The server has been up for long when it lets the first worker in, and every lease is old."""
+    home.settings["NOMAFLOW_LEASE_SECONDS"] = str(LEASE)
+    await home.declare(jobs(2.5 * LEASE))
+    workers = await home.workers(2)
+    await asyncio.sleep(LEASE)  # what has been seen of the server is enough to rescue somebody
+    runs = [await home.trigger("through") for _ in range(6)]
+    for run_id in runs:
+        await home.until(run_id, "one", "running")
+    await home.postgres.recover_slowly(1.5 * LEASE)
+    await home.settled(5 * LEASE + 30)
+
+    ends = await home.db.fetch("SELECT id, status, reason, interruptions FROM runs")
+    not_once = {key: at for key, at in home.judge.began().items() if len(at) != 1}
+    figures(
+        runs=len(ends),
+        recovering=f"{1.5 * LEASE:g} s (lease {LEASE} s)",
+        steps_begun_twice=len(not_once),
+        false_rescues=sum(row["interruptions"] for row in ends),
+        workers_alive=sum(worker.alive for worker in workers),
+    )
+    assert [dict(r) for r in ends if (r["status"], r["interruptions"]) != ("succeeded", 0)] == []
+    assert not_once == {}
+    assert all(worker.alive for worker in workers)

@@ -71,6 +71,7 @@ class House:
         self.loop = asyncio.new_event_loop()
         self.db = self(database.connect(url, max_size=2))
         self.deeds: Counter[str] = Counter()
+        self(self.db.execute("INSERT INTO pulse VALUES (true, '-infinity', 'infinity')"))
 
     def __call__(self, awaitable):
         return self.loop.run_until_complete(awaitable)
@@ -194,10 +195,8 @@ class Life(RuleBasedStateMachine):
         expire = "UPDATE runs SET lease_expires_at = '2000-01-01' WHERE id = $1"
         self.house(db.execute(expire, held.run_id))
         (claimed,) = self.house(
-            claims.claim(db, owner, limit=5, lease_seconds=0.01, tags=["default"], expired=True)
+            claims.claim(db, owner, limit=5, lease_seconds=600, tags=["default"], expired=True)
         )
-        far = "UPDATE runs SET lease_expires_at = now() + interval '1 h' WHERE id = $1"
-        self.house(db.execute(far, held.run_id))
         assert claimed.held.fence > held.fence
         assert claimed.held == self.house(runs.held(db, claimed.run_id))
         self.hands.append((owner, claimed.held))

@@ -218,6 +218,7 @@ async def test_a_sweep_whose_scheduler_died_is_finished_by_another(db, bell):
     await history(db, OLD)
     await prune.begin(db, bell, timezone="UTC", history_days=90, at=NOW)
     (dead,) = await claims.claim(db, "dead", limit=1, lease_seconds=0.1, tags=["_system"])
+    await db.execute("INSERT INTO pulse VALUES (true, now() - interval '1 h', 'infinity')")
     assert await prune.carry_out(db, bell, "s2", history_days=90, lease_seconds=0.1, at=NOW) == 0
     await db.execute("UPDATE runs SET lease_expires_at = '2020-01-01' WHERE kind = 'system'")
     assert await prune.carry_out(db, bell, "s2", history_days=90, lease_seconds=0.1, at=NOW) == 1

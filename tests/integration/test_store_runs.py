@@ -10,7 +10,7 @@ from nomaflow import moves
 from nomaflow.errors import Failure
 from nomaflow.lifecycle import Onward, Result, RunStatus, StepStatus
 from nomaflow.retry import RetryPolicy
-from nomaflow.store import births, claims, database, logs, runs
+from nomaflow.store import births, claims, database, logs, pulse, runs
 from nomaflow.store.births import NewRun, NewStep
 from nomaflow.store.runs import Line, NewDelivery
 
@@ -112,15 +112,8 @@ async def test_a_worker_that_lost_its_claim_writes_nothing(db):
     await db.execute(
         "UPDATE runs SET lease_expires_at = now() - interval '1 s' WHERE id = $1", run_id
     )
-    assert (
-        await claims.claim(
-            db, "w2", limit=5, lease_seconds=3600 * 24 * 365 * 30, tags=["default"], expired=True
-        )
-        == []
-    )  # one lease after the server's start has not passed yet
-    (new,) = await claims.claim(
-        db, "w2", limit=5, lease_seconds=0.001, tags=["default"], expired=True
-    )
+    await db.execute("INSERT INTO pulse VALUES (true, now() - interval '1 h', 'infinity')")
+    (new,) = await claims.claim(db, "w2", limit=5, lease_seconds=15, tags=["default"], expired=True)
     assert new.rescued
     assert new.opened is None
     assert new.held.current.status is StepStatus.RUNNING
@@ -240,3 +233,23 @@ async def test_declared_tables_are_the_migrated_ones(database_url):
         found = await connection.run_sync(differences)
     await engine.dispose()
     assert found == []
+
+
+async def test_a_lease_runs_out_only_after_one_whole_lease_without_a_gap(db):
+    run_id = await born(db, "one")
+    await claim(db, "gone")
+    await db.execute("UPDATE runs SET lease_expires_at = now() - interval '1 h'")
+
+    async def rescued():
+        return [c.run_id for c in await claim(db, "w2", expired=True)]
+
+    assert await rescued() == []  # nobody has beaten yet
+    await pulse.beat(db, 15)
+    assert await rescued() == []  # nobody was within reach for a whole lease
+    await db.execute("UPDATE pulse SET since = now() - interval '1 h', at = now() - interval '8 s'")
+    assert await rescued() == []  # and now it is not clear whether anybody is
+    await pulse.beat(db, 15)
+    assert await rescued() == []  # the first one after a gap begins anew
+    await db.execute("UPDATE pulse SET since = now() - interval '1 h', at = now() - interval '7 s'")
+    await pulse.beat(db, 15)
+    assert await rescued() == [run_id]

@@ -26,7 +26,7 @@ from nomaflow.errors import NomaflowError
 from nomaflow.project.folder import Project
 from nomaflow.project.secrets import Secrets
 from nomaflow.settings import Settings
-from nomaflow.store import database, processes
+from nomaflow.store import database, processes, pulse
 from nomaflow.store.database import Database
 from nomaflow_scheduler import net, prune, rescue, watch
 from nomaflow_scheduler.clock import Clock
@@ -188,7 +188,8 @@ def _others(tools: Tools, stop: asyncio.Event) -> Iterable[tuple[str, Any]]:
 
 
 async def _beat(tools: Tools) -> None:
-    """Say that this scheduler lives, and what it is among the others."""
+    """Say that this scheduler lives, what it is among the others, and that PostgreSQL answers."""
+    await pulse.beat(tools.db, tools.settings.lease_seconds)
     details = {"pid": os.getpid(), "host": socket.gethostname()}
     await processes.beat(
         tools.db, tools.name, "scheduler", state=tools.lead.state.value, details=details

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import asyncpg
 import structlog
 
-from nomaflow.store import claims, database
+from nomaflow.store import claims, database, pulse
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -84,6 +84,7 @@ class LeaseKeeper:
                     connection = await self._connect()
                 before = self._owner.fences()
                 async with asyncio.timeout(self._beat):
+                    await pulse.beat(connection, self._lease)
                     answer = await claims.renew(connection, self._worker, before, self._lease)
                 self._safe_from(began)
                 self._read(before, answer)

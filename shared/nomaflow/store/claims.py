@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from asyncpg import UniqueViolationError
 
 from nomaflow.lifecycle import Held, RunStatus, StepState, StepStatus
+from nomaflow.store import pulse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,12 +87,12 @@ _TAKING_TURNS = """
           AND h.started_at IS NOT NULL AND h.finished_at IS NULL))
   ORDER BY priority DESC, queued_at LIMIT $2 FOR UPDATE SKIP LOCKED"""
 
-# A lease also counts as held for one full lease after the server's own start: while PostgreSQL
-# was away nobody could renew it, and its owner may be well.
-_EXPIRED = """
+# A lease also counts as held for one full lease after PostgreSQL was out of reach: nobody could
+# renew it then, and its owner may be well.
+_EXPIRED = f"""
   SELECT id, fence, worker, true AS rescued FROM nomaflow.runs
   WHERE status = 'running' AND lease_expires_at < clock_timestamp()
-    AND pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => $3)
+    AND {pulse.WITHIN_REACH}
     AND worker_tag = ANY ($4::text[])
   LIMIT $2 FOR UPDATE SKIP LOCKED"""
 

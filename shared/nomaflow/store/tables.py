@@ -339,6 +339,15 @@ class Process(Table, table=True):
     details: dict[str, Any] = Field(sa_column=_json(default="{}"))
 
 
+class Pulse(Table, table=True):
+    """One row: when the database last answered, and since when without a gap."""
+
+    __tablename__ = "pulse"
+    id: bool = Field(sa_column=Column(Boolean, primary_key=True, server_default=text("true")))
+    since: datetime = Field(sa_column=_time(null=False))
+    at: datetime = Field(sa_column=_time(null=False))
+
+
 class CatalogProblem(Table, table=True):
     """What is wrong with a file of the project folder right now."""
 
