@@ -67,6 +67,26 @@ async def test_a_worker_is_frozen_past_its_lease_and_thawed(home: House, figures
     assert frozen.alive
 
 
+@pytest.mark.timeout(pick(110, 200))
+async def test_the_only_worker_is_frozen_past_its_lease_and_thawed(home: House, figures):
+    """Nobody else took its run: that counts as an interruption, not as a failure of its step."""
+    home.settings["NOMAFLOW_LEASE_SECONDS"] = str(LEASE)
+    await home.declare(jobs(SECONDS))
+    worker = await home.start("worker")
+    run_id = await home.trigger("python")
+    await until_seen(home, run_id, 1)
+    worker.send(signal.SIGSTOP)
+    await asyncio.sleep(1.2 * LEASE)
+    worker.send(signal.SIGCONT)
+    end = await home.end(run_id, SECONDS + 4 * LEASE)
+
+    tries = await home.db.fetch("SELECT status, error ->> 'type' AS error FROM attempts ORDER BY 1")
+    figures(lease=f"{LEASE} s", interruptions=end["interruptions"], status=end["status"])
+    assert (end["status"], end["interruptions"]) == ("succeeded", 1)
+    assert [tuple(row) for row in tries] == [("failed", "Interrupted"), ("succeeded", None)]
+    assert worker.alive
+
+
 async def until_seen(home: House, run_id: object, children: int) -> None:
     """Wait until so many python children of that run have been seen at work."""
     async with asyncio.timeout(60):

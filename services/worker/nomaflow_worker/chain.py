@@ -24,6 +24,7 @@ from nomaflow_worker.context import application
 from nomaflow_worker.journal import Journal
 from nomaflow_worker.lookahead import Lookahead
 from nomaflow_worker.record import LostClaimError, Record, UnwritableError
+from nomaflow_worker.sandbox.request import LeaseOverError
 
 if TYPE_CHECKING:
     from nomaflow.job.spec import JobSpec, StepSpec
@@ -160,6 +161,8 @@ class Chain:
         else:
             outcome = await self._attempt.run(step, state, prepared)
         self._shown = self._brief(outcome.shown)
+        if isinstance(outcome.error, LeaseOverError):
+            self.stop(Stop.LOST)  # frozen for so long that anyone may have claimed the run
         if self.stopping is not None and outcome.result is None:
             return
         await self.journal.tell_progress()

@@ -17,7 +17,7 @@ from nomaflow.errors import NomaflowError, StepError
 from nomaflow.plugins import values
 from nomaflow_worker.sandbox import facts, wire
 from nomaflow_worker.sandbox.escape import visible
-from nomaflow_worker.sandbox.request import ChildListener, ChildRequest
+from nomaflow_worker.sandbox.request import ChildListener, ChildRequest, LeaseOverError
 
 # A child that writes more lines than this waits, so that its neighbours do not.
 _LINES_PER_SECOND = 10_000
@@ -209,6 +209,8 @@ class Conversation:
 
     def _value(self, answer: dict[str, Any], end: dict[str, Any], timeout_seconds: float) -> Any:
         words = _why(end, self._request, timeout_seconds)
+        if end["why"] == "lease":
+            raise LeaseOverError(f"{self._request.callable} {words}")
         if words is not None:
             category = "timeout" if end["why"] == "timeout" else "error"
             raise self._error(words, category=category)

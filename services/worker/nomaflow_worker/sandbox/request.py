@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from nomaflow.connectors.http import HttpPolicy
+from nomaflow.errors import StepError
 from nomaflow.plugins import values
 from nomaflow.step_context import EarlierStep
 
@@ -81,6 +82,10 @@ class ChildRequest:
             },
             f"the call of {self.callable} holds",
         )
+
+
+class LeaseOverError(StepError):
+    """The guardian ended the call because the worker's lease was over: so is the worker's claim."""
 
 
 class ChildListener(Protocol):
