@@ -72,7 +72,6 @@ class Postgres(Outage):
         await self.end(signal.SIGQUIT if crash else signal.SIGINT)
         await self.start()
 
-
     async def recover_slowly(self, seconds: float) -> None:
         """Crash, and take so long over the recovery: it runs, and lets nobody in yet."""
         await self.end(signal.SIGQUIT)
@@ -92,7 +91,6 @@ class Postgres(Outage):
                     if b"startup" in Path(f"/proc/{pid}/cmdline").read_bytes():
                         return pid
         raise TimeoutError("no recovery was seen")
-
 
     def _processes(self) -> list[int]:
         begun = [s.process for s in self._embedded._servers if s.process is not None]
