@@ -17,8 +17,8 @@ def jobs(seconds: float) -> str:
     )
 
 
-LEASE = pick(4, 15)
-SECONDS = LEASE + 6
+LEASE = pick(3, 15)
+SECONDS = LEASE + 4
 """Each step takes longer than the lease, so that it is still going when the worker thaws."""
 
 

@@ -27,11 +27,11 @@ def jobs(through: float) -> str:
     )
 
 
-LEASE = pick(5, 15)
+LEASE = pick(4, 15)
 RESTARTS = pick(2, 5)
 APART = pick(2.0, 8.0)
-AWAY = pick(12.0, 120.0)
-THROUGH = pick(7, 65)
+AWAY = pick(9.0, 120.0)
+THROUGH = pick(6, 65)
 """Each of two steps of the long runs: they go on while PostgreSQL is away."""
 
 
@@ -81,14 +81,15 @@ async def test_postgresql_restarts_and_stays_away(home: House, figures):
 async def test_recovery_takes_longer_than_a_lease(home: House, figures):
     """The server has been up for long when it lets the first worker in, and every lease is old."""
     home.settings["NOMAFLOW_LEASE_SECONDS"] = str(LEASE)
-    await home.declare(jobs(2.5 * LEASE))
+    long = 2.2 * LEASE
+    await home.declare(job("http", http("one", long)) + job("python", python("one", seconds=long)))
     workers = await home.workers(2)
     await asyncio.sleep(LEASE)  # what has been seen of the server is enough to rescue somebody
-    runs = [await home.trigger("through") for _ in range(6)]
+    runs = [await home.trigger(name) for name in ("http", "python") * 3]
     for run_id in runs:
         await home.until(run_id, "one", "running")
     await home.postgres.recover_slowly(1.5 * LEASE)
-    await home.settled(5 * LEASE + 30)
+    await home.settled(3 * LEASE + 30)
 
     ends = await home.db.fetch("SELECT id, status, reason, interruptions FROM runs")
     not_once = {key: at for key, at in home.judge.began().items() if len(at) != 1}

@@ -11,8 +11,8 @@ from programs import FAKETIME, skewed
 from size import dice, pick
 
 JOBS = job("every-second", sql("one", "SELECT 1"), schedule="* * * * * *")
-KILLING_SECONDS = pick(12, 600)
-SKEWED_SECONDS = pick(6, 60)
+KILLING_SECONDS = pick(9, 600)
+SKEWED_SECONDS = pick(5, 60)
 TEN_MINUTES = 600
 PUNCTUAL_SECONDS = 1.5
 """A scheduler that is well fires within this; the machine may be busy."""

@@ -22,8 +22,8 @@ JOBS = job(
     python("two", seconds=STEP, on_interrupt="retry"),
     sql("three", f"SELECT pg_sleep({STEP})"),
 )
-RUNS = pick(60, 500)
-SECONDS = pick(21, 120)
+RUNS = pick(50, 500)
+SECONDS = pick(16, 120)
 LEASE = pick(5, 15)
 KILL_EVERY = 3.0
 
