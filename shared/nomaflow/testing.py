@@ -25,12 +25,13 @@ from nomaflow.errors import StepError
 from nomaflow.plugins import values
 from nomaflow.plugins.binding import bind
 from nomaflow.plugins.http import StepHttp
+from nomaflow.plugins.level_log import LevelLog
 from nomaflow.plugins.offers import offers
 from nomaflow.step_context import EarlierStep
 from nomaflow.steps import base
 
 
-class TestLog:
+class TestLog(LevelLog):
     """Keeps `(level, message)` in `lines`, and the fields of each in `fields`."""
 
     __test__ = False
@@ -39,19 +40,7 @@ class TestLog:
         self.lines: list[tuple[str, str]] = []
         self.fields: list[Mapping[str, Any]] = []
 
-    def debug(self, message: str, **fields: Any) -> None:
-        self._keep("DEBUG", message, fields)
-
-    def info(self, message: str, **fields: Any) -> None:
-        self._keep("INFO", message, fields)
-
-    def warning(self, message: str, **fields: Any) -> None:
-        self._keep("WARNING", message, fields)
-
-    def error(self, message: str, **fields: Any) -> None:
-        self._keep("ERROR", message, fields)
-
-    def _keep(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
+    def write(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
         self.lines.append((level, message))
         self.fields.append(fields)
 

@@ -91,7 +91,15 @@ async def _run(settings: Settings, name: str, project: Project) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    db = await _database(settings.database, stop)
+    db = await database.patiently(
+        lambda: database.connect(
+            settings.database,
+            min_size=2,
+            max_size=CONNECTIONS,
+            application="nomaflow scheduler",
+        ),
+        stop,
+    )
     if db is None:
         return 0
     async with contextlib.AsyncExitStack() as stack:
@@ -117,23 +125,6 @@ async def _run(settings: Settings, name: str, project: Project) -> int:
             await processes.leave(db, name)
     log.info("scheduler has stopped")
     return int(fell)
-
-
-async def _database(url: str, stop: asyncio.Event) -> Database | None:
-    """Open the pool, waiting for PostgreSQL as long as it takes; None when told to stop first."""
-    pause = 0.2
-    while not stop.is_set():
-        try:
-            return await database.connect(
-                url, min_size=2, max_size=CONNECTIONS, application="nomaflow scheduler"
-            )
-        except (OSError, TimeoutError, *Database.Error) as error:
-            log.warning("waiting for the database", error=type(error).__name__)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await stop.wait()
-            pause = min(pause * 2, 3.0)
-    return None
 
 
 async def _serve(tools: Tools, stop: asyncio.Event) -> bool:

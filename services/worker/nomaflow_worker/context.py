@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from nomaflow.connectors.sql import Session
+from nomaflow.plugins.level_log import LevelLog
 from nomaflow.store import logs
 from nomaflow_worker.sandbox.request import ChildRequest, Limits
 
@@ -24,28 +25,16 @@ if TYPE_CHECKING:
     from nomaflow_worker.tools import Tools
 
 
-class StepLog:
+class StepLog(LevelLog):
     """Lines of one step into the run's journal; fields follow the message as `key=value`."""
 
     def __init__(self, journal: Journal, step: str) -> None:
         self._journal = journal
         self._step = step
 
-    def debug(self, message: str, **fields: Any) -> None:
-        """Kept only when the run's level is DEBUG."""
-        self.line("DEBUG", message, fields)
-
-    def info(self, message: str, **fields: Any) -> None:
-        """The ordinary line."""
-        self.line("INFO", message, fields)
-
-    def warning(self, message: str, **fields: Any) -> None:
-        """Something a person should know of although the step goes on."""
-        self.line("WARNING", message, fields)
-
-    def error(self, message: str, **fields: Any) -> None:
-        """Something that went wrong."""
-        self.line("ERROR", message, fields)
+    def write(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
+        """Write one line now."""
+        self.line(level, message, fields)
 
     def line(
         self, level: str, message: str, fields: Mapping[str, Any], at: datetime | None = None

@@ -70,10 +70,15 @@ async def _run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     capacity = settings.worker_capacity
-    opened = await _database(database_url, capacity, stop)
-    if opened is None:
+    default_url = await database.patiently(lambda: roles.default_url(database_url), stop)
+    db = await database.patiently(
+        lambda: database.connect(
+            database_url, min_size=2, max_size=min(capacity + 4, 20), application="nomaflow worker"
+        ),
+        stop,
+    )
+    if db is None or default_url is None:
         return 0
-    db, default_url = opened
     redis = connection.connect(redis_url, queue=WORKER_QUEUE)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(db.close)
@@ -136,27 +141,6 @@ def _unprivileged() -> int | None:
         return pwd.getpwnam("nobody").pw_uid
     except KeyError:
         return None
-
-
-async def _database(url: str, capacity: int, stop: asyncio.Event) -> tuple[Database, str] | None:
-    """Open the pool, and learn where `default` leads, waiting for PostgreSQL as long as it takes.
-
-    None when told to stop first.
-    """
-    pause = 0.2
-    while not stop.is_set():
-        try:
-            default_url = await roles.default_url(url)
-            return await database.connect(
-                url, min_size=2, max_size=min(capacity + 4, 20), application="nomaflow worker"
-            ), default_url
-        except (OSError, TimeoutError, *database.Database.Error) as error:
-            log.warning("waiting for the database", error=type(error).__name__)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await stop.wait()
-            pause = min(pause * 2, 3.0)
-    return None
 
 
 async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> bool:

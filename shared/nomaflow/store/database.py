@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import asyncpg
+import structlog
 from pydantic_core import from_json, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+SHORTEST_PAUSE = 0.2
+LONGEST_PAUSE = 3.0
 
 Record: TypeAlias = Any
 """A row: a mapping by column, an iterable of values in order. asyncpg has no types."""
@@ -128,6 +137,21 @@ async def connect(
         },
     )
     return Database(pool, url)
+
+
+async def patiently(ask: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T | None:
+    """Ask until the database answers, however long that takes; None when told to stop first."""
+    pause = SHORTEST_PAUSE
+    while not stop.is_set():
+        try:
+            return await ask()
+        except (OSError, TimeoutError, *Database.Error) as error:
+            log.warning("waiting for the database", error=type(error).__name__)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await stop.wait()
+        pause = min(pause * 2, LONGEST_PAUSE)
+    return None
 
 
 def plain_url(url: str) -> str:

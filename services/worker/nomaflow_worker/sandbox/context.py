@@ -14,6 +14,7 @@ from nomaflow.connectors import http, spec, sql
 from nomaflow.connectors.http import HttpPolicy
 from nomaflow.errors import StepError
 from nomaflow.plugins.http import StepHttp
+from nomaflow.plugins.level_log import LevelLog
 from nomaflow_worker.sandbox import wire
 from nomaflow_worker.sandbox.channel import Channel
 
@@ -22,24 +23,12 @@ _MOST_FIELDS = 16 * 1024
 _PROGRESS_SECONDS = 0.1
 
 
-class ChildLog:
+class ChildLog(LevelLog):
     """Lines to the worker, from the run's log level up."""
 
     def __init__(self, channel: Channel, level: str) -> None:
         self._channel = channel
         self._from = _LEVELS.get(level, _LEVELS["INFO"])
-
-    def debug(self, message: str, **fields: Any) -> None:
-        self.write("DEBUG", message, fields)
-
-    def info(self, message: str, **fields: Any) -> None:
-        self.write("INFO", message, fields)
-
-    def warning(self, message: str, **fields: Any) -> None:
-        self.write("WARNING", message, fields)
-
-    def error(self, message: str, **fields: Any) -> None:
-        self.write("ERROR", message, fields)
 
     def write(self, level: str, message: object, fields: Mapping[str, Any]) -> None:
         if _LEVELS[level] < self._from:
