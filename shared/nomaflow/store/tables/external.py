@@ -1,0 +1,3 @@
+"""Runs that outside scripts execute and report."""
+
+from __future__ import annotations
