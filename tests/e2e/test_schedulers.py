@@ -121,7 +121,10 @@ async def test_a_disabled_scheduler_lives_and_never_fires(db, database_url, redi
     async with scheduler(project, database_url, redis_url, **off) as process:
         await until(db, "SELECT count(*) FROM processes WHERE state = 'disabled'", 1)
         await until(db, "SELECT count(*) FROM jobs", 1)  # it still loads the project
-        await db.execute("UPDATE schedules SET next_fire_at = now() - interval '3 seconds'")
+        await db.execute(
+            """UPDATE schedules SET next_fire_at = now() - interval '3 s',
+                 look_at = now() - interval '3 s'"""
+        )
         await asyncio.sleep(2.5)  # nothing happens, which no event can tell
         assert await fires(db) == []
         process.send_signal(signal.SIGTERM)

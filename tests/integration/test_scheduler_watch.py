@@ -179,7 +179,9 @@ async def test_a_disabled_scheduler_never_takes_the_lock(redis):
 async def due_now(db, bell):
     job = await declare(db, bell, schedule="0 0 1 1 *")
     clock = (await schedules.of_job(db, job.id))[0].id
-    await db.execute("UPDATE schedules SET next_fire_at = now() WHERE id = $1", clock)
+    await db.execute(
+        "UPDATE schedules SET next_fire_at = now(), look_at = now() WHERE id = $1", clock
+    )
 
 
 async def a_run(db):
@@ -203,7 +205,10 @@ async def test_our_own_loop_sleeps_to_the_next_due_time(db, bell, redis):
     job = await declare(db, bell, schedule="0 0 1 1 *")
     clock = (await schedules.of_job(db, job.id))[0].id
     await db.execute(
-        "UPDATE schedules SET next_fire_at = now() + interval '0.4 seconds' WHERE id = $1", clock
+        """UPDATE schedules SET next_fire_at = now() + interval '0.4 s',
+             look_at = now() + interval '0.4 s'
+           WHERE id = $1""",
+        clock,
     )
     async with running(Clock(db, bell, active).run()):
         (run,) = await a_run(db)

@@ -30,6 +30,7 @@ class JobRow:
     enabled: bool
     source_file: str | None
     source_line: int | None
+    paused_from: datetime | None
     paused_until: datetime | None
     created_at: datetime
     updated_at: datetime
@@ -38,8 +39,8 @@ class JobRow:
 
 COLUMNS = (
     "id, name, origin, app, tags, description, revision, definition, declared_enabled, "
-    "switched_on, enabled, source_file, source_line, paused_until, created_at, updated_at, "
-    "updated_by"
+    "switched_on, enabled, source_file, source_line, paused_from, paused_until, created_at, "
+    "updated_at, updated_by"
 )
 IN_FORCE = "deleted_at IS NULL AND NOT shadowed"
 
@@ -209,7 +210,8 @@ async def delete(connection: Connection, job_id: UUID, by: str) -> None:
         by,
     )
     await connection.execute(
-        "UPDATE nomaflow.schedules SET next_fire_at = NULL, retired_at = now() WHERE job_id = $1",
+        """UPDATE nomaflow.schedules SET next_fire_at = NULL, look_at = NULL, retired_at = now()
+           WHERE job_id = $1""",
         job_id,
     )
 
@@ -237,7 +239,7 @@ async def shadow(connection: Connection, names_in_files: Sequence[str]) -> list[
         list(names_in_files),
     )
     await connection.execute(
-        """UPDATE nomaflow.schedules SET next_fire_at = NULL
+        """UPDATE nomaflow.schedules SET next_fire_at = NULL, look_at = NULL
            WHERE job_id = ANY ($1::uuid[])""",
         [r["id"] for r in rows if r["shadowed"]],
     )

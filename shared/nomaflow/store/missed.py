@@ -89,7 +89,7 @@ async def pass_over(
 ) -> None:
     """Set the clock from `due_at` to its next due time; TakenError when it stands elsewhere."""
     moved = await connection.fetchval(
-        """UPDATE nomaflow.schedules SET next_fire_at = $3
+        """UPDATE nomaflow.schedules SET next_fire_at = $3, look_at = $3
            WHERE id = $1 AND next_fire_at = $2 RETURNING true""",
         schedule_id,
         due_at,

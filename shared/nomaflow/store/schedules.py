@@ -74,7 +74,7 @@ async def of_job(connection: Connection | Database, job_id: UUID) -> list[Schedu
 async def replace(connection: Connection, job_id: UUID, clocks: Sequence[DeclaredSchedule]) -> None:
     """Make these the clocks of the job; one that is gone is retired, and keeps its slots."""
     await connection.execute(
-        """UPDATE nomaflow.schedules SET retired_at = now(), next_fire_at = NULL
+        """UPDATE nomaflow.schedules SET retired_at = now(), next_fire_at = NULL, look_at = NULL
            WHERE job_id = $1 AND retired_at IS NULL AND NOT name = ANY ($2::text[])""",
         job_id,
         [c.name for c in clocks],
@@ -82,11 +82,12 @@ async def replace(connection: Connection, job_id: UUID, clocks: Sequence[Declare
     for clock in clocks:
         await connection.execute(
             """INSERT INTO nomaflow.schedules (job_id, name, cron, every_seconds, timezone, params,
-                 declared_enabled, fire_on_start, max_fires, preset, next_fire_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                 declared_enabled, fire_on_start, max_fires, preset, next_fire_at, look_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
                ON CONFLICT (job_id, name) DO UPDATE SET cron = $3, every_seconds = $4,
                  timezone = $5, params = $6, declared_enabled = $7, fire_on_start = $8,
-                 max_fires = $9, preset = $10, next_fire_at = $11, retired_at = NULL""",
+                 max_fires = $9, preset = $10, next_fire_at = $11, look_at = $11,
+                 retired_at = NULL""",
             job_id,
             clock.name,
             clock.cron,
@@ -106,7 +107,9 @@ async def set_next(
 ) -> None:
     """Set when the clock fires next (None: never)."""
     await connection.execute(
-        "UPDATE nomaflow.schedules SET next_fire_at = $2 WHERE id = $1", schedule_id, at
+        "UPDATE nomaflow.schedules SET next_fire_at = $2, look_at = $2 WHERE id = $1",
+        schedule_id,
+        at,
     )
 
 
@@ -126,8 +129,8 @@ async def due(connection: Connection | Database, at: datetime | None, limit: int
     rows = await connection.fetch(
         f"""SELECT {columns}, j.name AS job_name, now() AS moment
             FROM nomaflow.schedules s JOIN nomaflow.jobs j ON j.id = s.job_id
-            WHERE s.next_fire_at <= coalesce($1, now())
-            ORDER BY s.next_fire_at LIMIT $2""",
+            WHERE s.look_at <= coalesce($1, now())
+            ORDER BY s.look_at LIMIT $2""",
         at,
         limit,
     )
@@ -144,8 +147,8 @@ async def due(connection: Connection | Database, at: datetime | None, limit: int
 async def seconds_to_next(connection: Connection | Database) -> float | None:
     """Seconds until the next clock is due, by the database's clock; None when none is set."""
     seconds: float | None = await connection.fetchval(
-        """SELECT extract(epoch FROM min(next_fire_at) - clock_timestamp())::float8
-           FROM nomaflow.schedules WHERE next_fire_at IS NOT NULL"""
+        """SELECT extract(epoch FROM min(look_at) - clock_timestamp())::float8
+           FROM nomaflow.schedules WHERE look_at IS NOT NULL"""
     )
     return seconds
 
@@ -203,7 +206,7 @@ async def fired(
 ) -> None:
     """Advance the clock past `due_at`, unless someone already has."""
     await connection.execute(
-        """UPDATE nomaflow.schedules SET next_fire_at = $3, last_fire_at = $2,
+        """UPDATE nomaflow.schedules SET next_fire_at = $3, look_at = $3, last_fire_at = $2,
              fire_count = fire_count + $4
            WHERE id = $1 AND next_fire_at <= $2""",
         schedule_id,

@@ -46,6 +46,7 @@ class Job(Table, table=True):
     shadowed: bool = Field(sa_column=flag_column())
     source_file: str | None = Field(sa_column=text_column(null=True))
     source_line: int | None = Field(sa_column=int_column(null=True, default=None))
+    paused_from: datetime | None = Field(sa_column=time_column())
     paused_until: datetime | None = Field(sa_column=time_column())
     created_at: datetime = Field(sa_column=time_column(null=False, now=True))
     updated_at: datetime = Field(sa_column=time_column(null=False, now=True))
@@ -72,7 +73,7 @@ class JobRevision(Table, table=True):
 
 
 class Schedule(Table, table=True):
-    """A job's clock; `next_fire_at` is the one column a tick looks at."""
+    """A job's clock, due next at `next_fire_at`; `look_at`, jitter added, is what a tick reads."""
 
     __tablename__ = "schedules"
     id: UUID = Field(sa_column=id_column())
@@ -91,6 +92,17 @@ class Schedule(Table, table=True):
     fire_on_start: bool = Field(sa_column=flag_column())
     max_fires: int = Field(sa_column=int_column())
     preset: str | None = Field(sa_column=text_column(null=True))
+    catch_up: str = Field(sa_column=text_column(default="none"))
+    catch_up_limit: int = Field(sa_column=int_column(default=10))
+    catch_up_window_seconds: float | None = Field(
+        sa_column=Column(pg.DOUBLE_PRECISION, nullable=True)
+    )
+    jitter_seconds: float = Field(
+        sa_column=Column(pg.DOUBLE_PRECISION, nullable=False, server_default=text("0"))
+    )
+    calendar: str | None = Field(sa_column=text_column(null=True))
+    look_at: datetime | None = Field(sa_column=time_column())
+    warning: str | None = Field(sa_column=text_column(null=True))
     next_fire_at: datetime | None = Field(sa_column=time_column())
     last_fire_at: datetime | None = Field(sa_column=time_column())
     fire_count: int = Field(sa_column=int_column())
@@ -98,7 +110,11 @@ class Schedule(Table, table=True):
 
 
 class Slot(Table, table=True):
-    """One due time of a schedule and what became of it; a long gap is one row with its count."""
+    """One due time of a schedule and what became of it; a long gap is one row with its count.
+
+    One that waits for a dependency (until `deadline`) or for the end of a blackout is looked at
+    again at `look_at`.
+    """
 
     __tablename__ = "slots"
     schedule_id: UUID = Field(
@@ -120,5 +136,7 @@ class Slot(Table, table=True):
         )
     )
     until: datetime | None = Field(sa_column=time_column())
+    look_at: datetime | None = Field(sa_column=time_column())
+    deadline: datetime | None = Field(sa_column=time_column())
     count: int = Field(sa_column=int_column(default=1))
     at: datetime = Field(sa_column=time_column(null=False, now=True))
