@@ -16,7 +16,7 @@ import redis.asyncio as redis
 from nomaflow.embedded.servers import EmbeddedServers
 
 # Servers that no wheel carries; each skips, or fails in CI, where its programs are missing.
-pytest_plugins = ["mariadb"]
+pytest_plugins = ["mariadb", "directory"]
 
 TEMPLATE = "nomaflow_template"
 
