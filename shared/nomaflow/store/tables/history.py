@@ -104,6 +104,10 @@ class StepRun(Table, table=True):
     error: dict[str, Any] | None = Field(sa_column=json_column(null=True))
     backends: list[Any] | None = Field(sa_column=json_column(null=True))
     """Server processes working for this step, ended before it runs again."""
+    checkpoint: dict[str, Any] | None = Field(sa_column=json_column(null=True))
+    """How far the step itself has come: where another try of it goes on."""
+    watermarks: dict[str, Any] | None = Field(sa_column=json_column(null=True))
+    """What the step proposes; written when the run succeeds, and forgotten when it does not."""
 
 
 class StepOutput(Table, table=True):
