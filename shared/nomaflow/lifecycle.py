@@ -144,6 +144,8 @@ class StepChange:
     """Set when a try ended with this change: the status of its Attempt row."""
     worker: str | None = None
     """Who carried out that try, when it was not the one that writes this."""
+    watermarks: dict[str, str] | None = None
+    """What the link proposes: written by the move that ends the run, if it succeeded."""
 
     def __post_init__(self) -> None:
         """Refuse an edge that the drawing in docs/lifecycle.md does not have."""
@@ -212,6 +214,9 @@ class Result:
     rows_affected: int | None = None
     input: Any = None
     whole_output: Any = None
+    reason: str | None = None
+    """Set when something was left undone: the link succeeded, its run will be `partial`."""
+    watermarks: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

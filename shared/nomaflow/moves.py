@@ -69,13 +69,23 @@ def _onward(held: Held, closing: StepChange, onward: Onward) -> Move:
     if onward.opens is not None:
         opened = _opening(by_position[onward.opens], onward.input)
         return _move(held, R.RUNNING, closing, *passed, opened)
-    failed = [s.name for s in held.steps if s.status is S.FAILED]
-    if closing.status is S.FAILED:
-        failed.append(closing.name)
-    if failed:
-        reason = "partial: " + ", ".join(f"step `{name}` failed" for name in failed)
-        return _move(held, R.PARTIAL, closing, *passed, reason=reason)
-    return _move(held, R.SUCCEEDED, closing, *passed)
+    return _completed(held, closing, *passed)
+
+
+def _completed(held: Held, *closing: StepChange) -> Move:
+    """End a run whose chain came to its end: `partial` where a link left something undone."""
+    undone = [why for link in (*held.steps, *closing) if (why := _undone(link))]
+    if undone:
+        return _move(held, R.PARTIAL, *closing, reason="partial: " + ", ".join(undone))
+    return _move(held, R.SUCCEEDED, *closing)
+
+
+def _undone(link: StepState | StepChange) -> str | None:
+    if link.status is S.FAILED:
+        return f"step `{link.name}` failed"
+    if link.status is S.SUCCEEDED and link.reason:
+        return f"step `{link.name}` {link.reason}"
+    return None
 
 
 def succeed(held: Held, result: Result, onward: Onward) -> Move:
@@ -84,6 +94,8 @@ def succeed(held: Held, result: Result, onward: Onward) -> Move:
     closing = _change(
         step,
         S.SUCCEEDED,
+        reason=result.reason,
+        watermarks=result.watermarks,
         input=result.input,
         output=result.output,
         whole_output=result.whole_output,
@@ -101,7 +113,7 @@ def skip(held: Held, reason: str, onward: Onward) -> Move:
 
 def finish(held: Held) -> Move:
     """End a run that has no link left to open (every one disabled)."""
-    return _move(held, R.SUCCEEDED)
+    return _completed(held)
 
 
 def fail(

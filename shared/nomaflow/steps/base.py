@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Protocol
@@ -22,12 +22,16 @@ class StepResult:
 
     `output` is small JSON for later steps and for history, `summary` the words of the
     timeline (`status=200 · body=30 items`), `rows_affected` what the run's total adds up
-    (None: this step does not count rows).
+    (None: this step does not count rows). `reason` is set when something was left undone, as
+    `1 batch failed`: the step succeeded, its run becomes `partial`. `watermarks` are proposed;
+    they are written when the whole run has succeeded.
     """
 
     output: dict[str, Any] = field(default_factory=dict)
     summary: str = ""
     rows_affected: int | None = None
+    reason: str | None = None
+    watermarks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,29 @@ class PythonCall:
     env: tuple[str, ...]
     memory_mb: int
     cpu_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItems:
+    """Items of one batch that could not be written, kept whole for a later retry."""
+
+    page: int | None
+    batch: int
+    items: Sequence[Any]
+    error: str
+
+
+class DueBatch(Protocol):
+    """A failed batch of an earlier run that this run is to write."""
+
+    @property
+    def batch(self) -> int: ...
+
+    async def items(self) -> Sequence[Any]:
+        """The items as the sync had them; StepError when a secret was taken out of them."""
+
+    async def settle(self, error: str | None) -> None:
+        """Write down how it went: None is done."""
 
 
 class StepLog(Protocol):
@@ -97,6 +124,14 @@ class StepRunContext(Protocol):
     def scheduled_for(self) -> datetime | None: ...
 
     @property
+    def started_at(self) -> datetime:
+        """When the run started, the first time if it was taken over; by the database's clock."""
+
+    @property
+    def position(self) -> int:
+        """The step's place in the chain, from 0."""
+
+    @property
     def params(self) -> Mapping[str, Any]: ...
 
     @property
@@ -132,6 +167,27 @@ class StepRunContext(Protocol):
 
     async def call_python(self, call: PythonCall) -> Any:
         """Run a function of the plugins in a child process and answer its return value."""
+
+    @property
+    def retries_batches(self) -> bool:
+        """True when this run only retries what the step failed to write in an earlier run."""
+
+    async def checkpoint(self) -> Mapping[str, Any] | None:
+        """What an earlier try of this step kept with `keep`; None: begin at the beginning."""
+
+    async def keep(
+        self, state: Mapping[str, Any] | None, failed: Sequence[FailedItems] = ()
+    ) -> None:
+        """Keep how far the step has come, and items it could not write, in one commit.
+
+        State that holds a secret is not kept: another try then begins at the beginning.
+        """
+
+    async def begin_anew(self) -> None:
+        """Forget what earlier tries of this step kept."""
+
+    async def due_batches(self) -> Sequence[DueBatch]:
+        """The failed batches that this run is to write, each with a way to its items."""
 
     def is_cancelled(self) -> bool: ...
 

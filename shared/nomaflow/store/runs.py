@@ -55,7 +55,7 @@ WITH run AS (
                     ELSE coalesce(rows_affected, 0) + $11 END,
     error = coalesce($12, error)
   WHERE id = $1 AND fence = $2 AND status = $3
-  RETURNING id, seq, worker
+  RETURNING id, seq, worker, job_name
 ), steps AS (
   UPDATE nomaflow.step_runs s SET
     status = c.status, reason = c.reason, attempt = c.attempt, tries = c.tries,
@@ -69,10 +69,11 @@ WITH run AS (
     started_at = CASE WHEN c.status = 'running' THEN coalesce(s.started_at, now())
                  ELSE s.started_at END,
     finished_at = CASE WHEN c.status = ANY ($13::text[]) THEN now() END,
-    backends = CASE WHEN c.status = 'running' THEN NULL ELSE s.backends END
+    backends = CASE WHEN c.status = 'running' THEN NULL ELSE s.backends END,
+    watermarks = coalesce(c.watermarks, s.watermarks)
   FROM run, jsonb_to_recordset($14::jsonb) AS c (
     position int, status text, reason text, attempt int, tries int, interruptions int,
-    input jsonb, output jsonb, summary text, rows_affected bigint, error jsonb)
+    input jsonb, output jsonb, summary text, rows_affected bigint, error jsonb, watermarks jsonb)
   WHERE s.run_id = run.id AND s.position = c.position
 ), tries AS (
   INSERT INTO nomaflow.attempts
@@ -107,6 +108,20 @@ WITH run AS (
   FROM run, jsonb_to_recordset($20::jsonb) AS d (
     job_name text, event text, channel text, recipient text, payload jsonb)
   ON CONFLICT DO NOTHING
+), marks AS (  -- what this move's own links propose is not in the table's snapshot yet
+  INSERT INTO nomaflow.watermarks AS w (job_name, name, value, run_id)
+  SELECT DISTINCT ON (mark.key) run.job_name, mark.key, mark.value, run.id
+  FROM run, (
+    SELECT s.position, s.watermarks FROM nomaflow.step_runs s
+    WHERE s.run_id = $1 AND $4 = 'succeeded'
+    UNION ALL
+    SELECT c.position, c.watermarks
+    FROM jsonb_to_recordset($14::jsonb) AS c (position int, watermarks jsonb)
+    WHERE $4 = 'succeeded'
+  ) proposed, jsonb_each_text(proposed.watermarks) AS mark
+  ORDER BY mark.key, proposed.position DESC
+  ON CONFLICT (job_name, name) DO UPDATE
+  SET value = excluded.value, updated_at = now(), run_id = excluded.run_id
 )
 SELECT seq FROM run"""
 
@@ -127,6 +142,7 @@ def _as_row(change: StepChange) -> dict[str, Any]:
         "error": change.error,
         "ended_try": change.ended_try.value if change.ended_try else None,
         "worker": change.worker,
+        "watermarks": change.watermarks,
     }
 
 
