@@ -382,7 +382,7 @@ async def test_a_long_reader_does_not_make_others_wait(pair):
 
 
 async def test_a_target_that_stays_locked_is_changed_in_place(pair, monkeypatch):
-    monkeypatch.setattr("nomaflow.steps.copying.swap.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("nomaflow.steps.copying.postgres.swap.LOCK_SECONDS", 0.2)
     await pair.copy("customers", "customers")
     await pair.script("ops", CHANGE_ALL)
     idle = await asyncpg.connect(pair.urls["reports"])
@@ -467,7 +467,7 @@ async def test_a_trigger_that_drops_rows_is_noticed(pair):
 
 @pytest.mark.parametrize("version", [15, 18])
 async def test_servers_without_merge_deletes_end_in_the_same_rows(pair, monkeypatch, version):
-    monkeypatch.setattr("nomaflow.steps.copying.apply._MERGE_DELETES", 17 if version == 18 else 99)
+    monkeypatch.setattr("nomaflow.steps.copying.postgres.apply._MERGE_DELETES", 17 if version == 18 else 99)
     await pair.copy("customers", "customers")
     await pair.script("reports", "CREATE VIEW v AS SELECT * FROM customers")
     await pair.script(

@@ -2,8 +2,8 @@ import struct
 
 import pytest
 
-from nomaflow.steps.copying import passage
-from nomaflow.steps.copying.passage import RowCounter, _Stream
+from nomaflow.steps.copying.postgres import passage
+from nomaflow.steps.copying.postgres.passage import RowCounter, _Stream
 
 HEADER = passage._HEADER
 TRAILER = passage._TRAILER

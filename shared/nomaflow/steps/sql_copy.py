@@ -12,11 +12,11 @@ from nomaflow.connectors.postgres import PostgresConnector
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.base import Interrupt, Step, StepResult, StepRunContext
-from nomaflow.steps.copying import catalog, columns, guard, modes, reading
-from nomaflow.steps.copying.catalog import Table
-from nomaflow.steps.copying.load import Load
-from nomaflow.steps.copying.modes import Limits, Outcome, Work
-from nomaflow.steps.copying.reading import TEXT_FORMS
+from nomaflow.steps.copying.postgres import catalog, columns, guard, modes, reading
+from nomaflow.steps.copying.postgres.catalog import Table
+from nomaflow.steps.copying.postgres.load import Load
+from nomaflow.steps.copying.postgres.modes import Limits, Outcome, Work
+from nomaflow.steps.copying.postgres.reading import TEXT_FORMS
 from nomaflow.steps.copying.settings import UNAVAILABLE, Source, Target, offered
 from nomaflow.steps.counting import counted
 
@@ -26,6 +26,7 @@ class SqlCopy(Step):
 
     type_name: ClassVar[str] = "sql_copy"
     title: ClassVar[str] = "SQL copy"
+    dry_runs: ClassVar[bool] = True
     verbatim: ClassVar[tuple[tuple[str, ...], ...]] = (("source", "query"), ("source", "where"))
 
     source: Source = Field(description="Where rows come from.")

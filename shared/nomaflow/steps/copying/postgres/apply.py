@@ -9,7 +9,7 @@ import asyncpg
 
 from nomaflow.connectors.postgres import PostgresConnector
 from nomaflow.errors import StepError
-from nomaflow.steps.copying.catalog import Table
+from nomaflow.steps.copying.postgres.catalog import Table
 from nomaflow.steps.copying.naming import listed, quoted
 
 _MERGE_DELETES = 17  # MERGE ... WHEN NOT MATCHED BY SOURCE came with PostgreSQL 17

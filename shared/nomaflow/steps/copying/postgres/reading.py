@@ -10,8 +10,8 @@ from typing import Any
 from nomaflow.connectors import statement
 from nomaflow.connectors.postgres import PostgresConnector
 from nomaflow.errors import NomaflowError, StepError
-from nomaflow.steps.copying import catalog
-from nomaflow.steps.copying.catalog import Column, Table
+from nomaflow.steps.copying.postgres import catalog
+from nomaflow.steps.copying.postgres.catalog import Column, Table
 from nomaflow.steps.copying.naming import qualified, quoted
 from nomaflow.steps.copying.settings import Source
 

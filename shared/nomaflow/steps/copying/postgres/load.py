@@ -13,11 +13,11 @@ import asyncpg
 from nomaflow.connectors.postgres import PostgresConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.base import StepRunContext
-from nomaflow.steps.copying import columns, passage, reading
-from nomaflow.steps.copying.columns import COMPLAINT, Crossing, Pair
+from nomaflow.steps.copying.postgres import columns, passage, reading
+from nomaflow.steps.copying.postgres.columns import COMPLAINT, Crossing, Pair
 from nomaflow.steps.copying.naming import listed, qualified
-from nomaflow.steps.copying.passage import Format, Into, Passed
-from nomaflow.steps.copying.reading import Reading
+from nomaflow.steps.copying.postgres.passage import Format, Into, Passed
+from nomaflow.steps.copying.postgres.reading import Reading
 
 _EVENT_SECONDS = 0.25
 _LINE_SECONDS = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nomaflow.steps.copying.catalog import Table
+from nomaflow.steps.copying.postgres.catalog import Table
 
 # Each line is something that a new table of the same name would not have, or that goes on
 # looking at the old one. A reason is a word for the log.

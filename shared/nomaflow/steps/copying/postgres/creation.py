@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from nomaflow.errors import StepError
-from nomaflow.steps.copying.catalog import Column
+from nomaflow.steps.copying.postgres.catalog import Column
 from nomaflow.steps.copying.naming import listed, qualified, quoted
-from nomaflow.steps.copying.reading import Reading
+from nomaflow.steps.copying.postgres.reading import Reading
 
 
 async def create(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nomaflow.errors import StepError
-from nomaflow.steps.copying.catalog import Column, Table
+from nomaflow.steps.copying.postgres.catalog import Column, Table
 from nomaflow.steps.copying.naming import quoted
 
 COMPLAINT = "nomaflow:"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nomaflow.connectors.postgres import PostgresConnector
-from nomaflow.steps.copying import bare, catalog, guard
-from nomaflow.steps.copying.apply import Stash
-from nomaflow.steps.copying.catalog import Table
+from nomaflow.steps.copying.postgres import bare, catalog, guard
+from nomaflow.steps.copying.postgres.apply import Stash
+from nomaflow.steps.copying.postgres.catalog import Table
 from nomaflow.steps.copying.naming import qualified, quoted
 
 LOCK_SECONDS = 30.0

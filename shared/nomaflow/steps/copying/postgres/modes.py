@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nomaflow.errors import StepError
-from nomaflow.steps.copying import (
+from nomaflow.steps.copying.postgres import (
     apply,
     bare,
     catalog,
@@ -19,11 +19,11 @@ from nomaflow.steps.copying import (
     sequences,
     swap,
 )
-from nomaflow.steps.copying.apply import Changes, Stash
-from nomaflow.steps.copying.catalog import Table
-from nomaflow.steps.copying.load import Load
+from nomaflow.steps.copying.postgres.apply import Changes, Stash
+from nomaflow.steps.copying.postgres.catalog import Table
+from nomaflow.steps.copying.postgres.load import Load
 from nomaflow.steps.copying.naming import listed, quoted
-from nomaflow.steps.copying.passage import Into, Passed
+from nomaflow.steps.copying.postgres.passage import Into, Passed
 
 _STASH = "nomaflow_stash"
 _STASH_SQL = f"pg_temp.{quoted(_STASH)}"

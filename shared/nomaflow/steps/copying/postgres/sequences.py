@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 
 from nomaflow.steps.base import StepLog
-from nomaflow.steps.copying.catalog import Table
+from nomaflow.steps.copying.postgres.catalog import Table
 from nomaflow.steps.copying.naming import quoted
 
 
