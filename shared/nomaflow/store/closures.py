@@ -144,7 +144,8 @@ async def scheduler_paused(connection: Connection | Database) -> SwitchRow:
     row = await connection.fetchrow(
         "SELECT paused, paused_from, paused_until, by, at FROM nomaflow.scheduler_switch"
     )
-    return SwitchRow(*row)  # type: ignore[misc]  the migration wrote the one row
+    assert row is not None  # noqa: S101  the migration wrote it
+    return SwitchRow(*row)
 
 
 async def pause_scheduler(
