@@ -59,6 +59,8 @@ class Attempt:
     ) -> None:
         self._tools, self._claimed, self._journal = tools, claimed, journal
         self._outputs = outputs
+        self.state: Mapping[str, str] = {}
+        """The job's watermarks as they were when the chain began."""
         self._task: asyncio.Task[Outcome] | None = None
         self._overdue: asyncio.Future[None] | None = None
         self._left_behind: set[asyncio.Task[Outcome]] = set()
@@ -114,6 +116,7 @@ class Attempt:
             outputs=self._outputs,
             timeout_seconds=step.timeout_seconds,
             policy=self._tools.http_policy(self._claimed),
+            state=self.state,
         )
         loop = asyncio.get_running_loop()
         noted = loop.call_later(INPUT_SHOWN_AFTER_SECONDS, self._note, state.position, shown)

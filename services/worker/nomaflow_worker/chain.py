@@ -17,8 +17,8 @@ from nomaflow import definitions, lifecycle, moves
 from nomaflow.errors import Failure, NomaflowError, StepError
 from nomaflow.lifecycle import Onward, RunStatus, StepStatus
 from nomaflow.steps.base import EarlierStep
-from nomaflow.store import claims, logs
-from nomaflow_worker import alarms, preview
+from nomaflow.store import claims, logs, watermarks
+from nomaflow_worker import alarms, preview, rendering
 from nomaflow_worker.attempt import Attempt, Outcome
 from nomaflow_worker.context import application
 from nomaflow_worker.journal import Journal
@@ -27,6 +27,8 @@ from nomaflow_worker.record import LostClaimError, Record, UnwritableError
 from nomaflow_worker.sandbox.request import LeaseOverError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nomaflow.job.spec import JobSpec, StepSpec
     from nomaflow.lifecycle import Held, Move, StepState
     from nomaflow.steps.base import StepResult
@@ -124,8 +126,16 @@ class Chain:
             raise StepError("the job of this run was removed before it could run")
         return await self.record.read(lambda: definitions.of_run(self.tools.db, job_id, revision))
 
+    async def _watermarks(self, spec: JobSpec) -> Mapping[str, str]:
+        """Read the job's watermarks once, where something may look at them."""
+        if not rendering.reads_state(self.claimed, spec):
+            return {}
+        job = self.claimed.job_name
+        return await self.record.read(lambda: watermarks.of_job(self.tools.db, job))
+
     async def _live(self, spec: JobSpec) -> None:
-        self._ahead = Lookahead(self.tools, self.claimed, spec, self.outputs)
+        state = self._attempt.state = await self._watermarks(spec)
+        self._ahead = Lookahead(self.tools, self.claimed, spec, self.outputs, state)
         steps = {step.name: step for step in spec.steps}
         if any(s.status in lifecycle.FINAL_STEP for s in self.held.steps):
             await self._remember()
@@ -186,6 +196,8 @@ class Chain:
             summary=masker.text(result.summary)[:500],
             rows_affected=result.rows_affected,
             input=self._shown,
+            reason=masker.text(result.reason) if result.reason else None,
+            watermarks=masker.value(dict(result.watermarks)) or None,
         )
         words = f" · {done.summary}" if done.summary else ""
         self._say("INFO", f"step `{step.name}` succeeded{words}", step)

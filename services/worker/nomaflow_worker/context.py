@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 from nomaflow.connectors.sql import Session
 from nomaflow.plugins.level_log import LevelLog
 from nomaflow.store import logs
+from nomaflow_worker.keeping import RETRIES, Keeper
 from nomaflow_worker.sandbox.request import ChildRequest, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from nomaflow.connectors.http import HttpPolicy, HttpSettings
     from nomaflow.connectors.sql import SqlConnector
-    from nomaflow.steps.base import EarlierStep, PythonCall
+    from nomaflow.steps.base import DueBatch, EarlierStep, FailedItems, PythonCall
     from nomaflow.store.claims import Claimed
     from nomaflow_worker.journal import Journal
     from nomaflow_worker.rendering import Prepared
@@ -61,16 +62,18 @@ class Context:
         outputs: Mapping[str, EarlierStep],
         timeout_seconds: float,
         policy: HttpPolicy,
+        state: Mapping[str, str],
     ) -> None:
         self._tools, self._claimed, self._journal = tools, claimed, journal
         self._position, self._timeout, self._policy = position, timeout_seconds, policy
-        self.step, self.attempt, self.outputs = step, attempt, outputs
+        self.step, self.attempt, self.outputs, self.state = step, attempt, outputs, state
         self.params = prepared.params
         self.log = StepLog(journal, step)
         self._opened: list[SqlConnector] = []
         self._backends: list[dict[str, Any]] = []
         self._notes: set[asyncio.Task[None]] = set()
         self._cancelled = False
+        self._keeper = Keeper(tools, claimed, step, position)
 
     @property
     def run_id(self) -> UUID:
@@ -96,6 +99,21 @@ class Context:
     def scheduled_for(self) -> datetime | None:
         """The due time, for runs that cron started."""
         return self._claimed.scheduled_for
+
+    @property
+    def started_at(self) -> datetime:
+        """When the run started, by the database's clock."""
+        return self._claimed.started_at
+
+    @property
+    def position(self) -> int:
+        """The step's place in the chain."""
+        return self._position
+
+    @property
+    def retries_batches(self) -> bool:
+        """True when this run only writes failed batches again."""
+        return RETRIES in self._claimed.overrides
 
     @property
     def log_level(self) -> str:
@@ -136,6 +154,24 @@ class Context:
     def http(self, name: str | None) -> HttpSettings:
         """Settings of an HTTP connector, or the plain ones."""
         return self._tools.connections.http(name, self._policy)
+
+    async def checkpoint(self) -> Mapping[str, Any] | None:
+        """What an earlier try of this step kept."""
+        return await self._keeper.checkpoint()
+
+    async def keep(
+        self, state: Mapping[str, Any] | None, failed: Sequence[FailedItems] = ()
+    ) -> None:
+        """Keep how far the step has come, and what it could not write."""
+        await self._keeper.keep(state, failed)
+
+    async def begin_anew(self) -> None:
+        """Forget what earlier tries kept."""
+        await self._keeper.begin_anew()
+
+    async def due_batches(self) -> Sequence[DueBatch]:
+        """The failed batches this run is to write."""
+        return await self._keeper.due()
 
     def is_cancelled(self) -> bool:
         """True once someone asked for the end."""

@@ -26,10 +26,15 @@ class Lookahead:
     """Makes the steps of one run ready; `outputs` grows as the chain goes on."""
 
     def __init__(
-        self, tools: Tools, claimed: Claimed, spec: JobSpec, outputs: Mapping[str, EarlierStep]
+        self,
+        tools: Tools,
+        claimed: Claimed,
+        spec: JobSpec,
+        outputs: Mapping[str, EarlierStep],
+        state: Mapping[str, str],
     ) -> None:
         self._tools, self._claimed, self._spec = tools, claimed, spec
-        self._outputs = outputs
+        self._outputs, self._state = outputs, state
         self._ready: tuple[int, rendering.Prepared] | None = None
 
     def onward(
@@ -65,7 +70,7 @@ class Lookahead:
         """Ask the step's condition; a step without one is always wanted."""
         if step.when is None:
             return True
-        data = rendering.condition_data(self._claimed, self._spec, self._outputs)
+        data = rendering.condition_data(self._claimed, self._spec, self._outputs, self._state)
         return expression.compile(step.when).is_true(data)
 
     def repeatable(self, step: StepSpec, state: StepState) -> bool:
@@ -80,4 +85,6 @@ class Lookahead:
     def prepare(self, step: StepSpec, attempt: int) -> rendering.Prepared:
         """Merge and render one step for one try."""
         env = self._tools.env_for(self._claimed)
-        return rendering.prepare(self._claimed, self._spec, step, attempt, self._outputs, env)
+        return rendering.prepare(
+            self._claimed, self._spec, step, attempt, self._outputs, env, self._state
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from nomaflow.store.claims import Claimed
 
 
+_STATEFUL = frozenset({"http_sync", "python"})
+"""Step types that look at watermarks without a token in their settings."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A step ready to run, the parameters it sees, and its settings for history (unmasked)."""
@@ -37,6 +41,7 @@ def prepare(
     attempt: int,
     outputs: Mapping[str, EarlierStep],
     env: Mapping[str, str],
+    state: Mapping[str, str],
 ) -> Prepared:
     """Merge (T08), render and check one step; StepError names what is wrong and where."""
     overrides = claimed.overrides
@@ -45,9 +50,9 @@ def prepare(
     # A value that this fire replaces is never filled in: its token may be why the last run failed.
     own = {name: {**fire_params, **fire_kwargs}.get(name, v) for name, v in step.kwargs.items()}
     try:
-        scope = _scope(claimed, spec, step, attempt, outputs, env, {})
+        scope = replace(_scope(claimed, spec, step, attempt, outputs, env), state=state)
         shared = parameters.resolve({**spec.params, **fire_params}, scope)
-        scope = _scope(claimed, spec, step, attempt, outputs, env, shared)
+        scope = replace(scope, kw=shared)
         merged = parameters.merge(
             shared,
             {},
@@ -55,7 +60,7 @@ def prepare(
             {name: shared[name] for name in fire_params},
             template.render(fire_kwargs, scope),
         )
-        scope = _scope(claimed, spec, step, attempt, outputs, env, merged)
+        scope = replace(scope, kw=merged)
         kind = registry.step_type(step.type)
         config = {**step.config, **_settings_among(kind, fire_kwargs)}
         if own:
@@ -71,8 +76,22 @@ def prepare(
     return Prepared(ready, merged, shown)
 
 
+def reads_state(claimed: Claimed, spec: JobSpec) -> bool:
+    """Tell whether anything of a run may look at its job's watermarks."""
+    if any(step.type in _STATEFUL or "state" in (step.when or "") for step in spec.steps):
+        return True
+    written = [spec.params, claimed.overrides, *((s.config, s.kwargs) for s in spec.steps)]
+    try:
+        return bool(template.references(written, "state"))
+    except NomaflowError:  # the step that holds it will say so when it runs
+        return True
+
+
 def condition_data(
-    claimed: Claimed, spec: JobSpec, outputs: Mapping[str, EarlierStep]
+    claimed: Claimed,
+    spec: JobSpec,
+    outputs: Mapping[str, EarlierStep],
+    state: Mapping[str, str],
 ) -> dict[str, Any]:
     """What `when` sees: params, earlier steps, the one just before, the run."""
     steps = {
@@ -83,7 +102,7 @@ def condition_data(
         "params": {**spec.params, **claimed.overrides.get("params", {})},
         "steps": steps,
         "previous_step": next(reversed(steps.values()), None),
-        "state": {},
+        "state": dict(state),
         "run": _run_words(claimed, spec),
     }
 
@@ -104,12 +123,10 @@ def _scope(
     attempt: int,
     outputs: Mapping[str, EarlierStep],
     env: Mapping[str, str],
-    kw: Mapping[str, Any],
 ) -> template.Scope:
     previous = list(outputs.values())[-1] if outputs else None
     return template.Scope(
         env=env,
-        kw=kw,
         outputs={name: earlier.output for name, earlier in outputs.items()},
         previous=previous.output if previous else None,
         ctx={**_run_words(claimed, spec), "step": step.name, "attempt": attempt},

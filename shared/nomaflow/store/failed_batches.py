@@ -153,15 +153,15 @@ async def give(connection: Connection, ids: Sequence[UUID], retry_run_id: UUID) 
     )
 
 
-async def due(db: Connection | Database, retry_run_id: UUID, step: str) -> list[UUID]:
-    """Tell which batches a retry run still has to try for one of its steps, in order."""
+async def due(db: Connection | Database, retry_run_id: UUID, step: str) -> list[tuple[UUID, int]]:
+    """Tell which batches a retry run still has to try for one of its steps, with their numbers."""
     rows = await db.fetch(
-        """SELECT id FROM nomaflow.failed_batches
+        """SELECT id, batch FROM nomaflow.failed_batches
            WHERE retry_run_id = $1 AND step = $2 AND status = 'pending' ORDER BY batch""",
         retry_run_id,
         step,
     )
-    return [row["id"] for row in rows]
+    return [(row["id"], row["batch"]) for row in rows]
 
 
 async def read(db: Connection | Database, batch_id: UUID) -> Due | None:

@@ -1,0 +1,131 @@
+"""What a step keeps between its tries, and of what it could not write: all under the claim."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from nomaflow.errors import StepError
+from nomaflow.store import checkpoints, failed_batches
+from nomaflow.store.failed_batches import NewFailedBatch
+from nomaflow_worker.sandbox.request import LeaseOverError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from nomaflow.steps.base import FailedItems
+    from nomaflow.store.claims import Claimed
+    from nomaflow_worker.tools import Tools
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+RETRIES = "failed_batches"
+"""The word in a run's overrides that makes it a retry of failed batches, and nothing else."""
+LONGEST_ERROR = 4_000
+
+
+class Keeper:
+    """The memory of one step of one run."""
+
+    def __init__(self, tools: Tools, claimed: Claimed, step: str, position: int) -> None:
+        self._tools, self._claimed = tools, claimed
+        self._step, self._position = step, position
+
+    async def checkpoint(self) -> Mapping[str, Any] | None:
+        """Read what an earlier try kept."""
+        run_id, position = self._claimed.run_id, self._position
+        return await self.insist(lambda: checkpoints.read(self._tools.db, run_id, position))
+
+    async def keep(self, state: Mapping[str, Any] | None, failed: Sequence[FailedItems]) -> None:
+        """Keep both, secrets taken out; state with one in it is not kept at all."""
+        masker = self._tools.secrets.masker()
+        safe = None if state is None or masker.value(dict(state)) != dict(state) else state
+        rows = []
+        for batch in failed:
+            items = list(batch.items)
+            shown = masker.value(items)
+            error = masker.text(batch.error)[:LONGEST_ERROR]
+            rows.append(
+                NewFailedBatch(batch.page, batch.batch, shown, error, masked=shown != items)
+            )
+        held = self._claimed.held
+        await self._under_claim(
+            lambda: checkpoints.write(
+                self._tools.db, held.run_id, held.fence, self._position, safe, rows
+            )
+        )
+
+    async def begin_anew(self) -> None:
+        """Forget what earlier tries kept."""
+        held = self._claimed.held
+        await self._under_claim(
+            lambda: checkpoints.begin_anew(self._tools.db, held.run_id, held.fence, self._position)
+        )
+
+    async def due(self) -> list[Due]:
+        """Tell what this run is to write again."""
+        found = await self.insist(
+            lambda: failed_batches.due(self._tools.db, self._claimed.run_id, self._step)
+        )
+        return [Due(self, batch_id, number) for batch_id, number in found]
+
+    async def read(self, batch_id: UUID) -> failed_batches.Due | None:
+        """Read a failed batch with its items."""
+        return await self.insist(lambda: failed_batches.read(self._tools.db, batch_id))
+
+    async def settle(self, batch_id: UUID, error: str | None) -> None:
+        """Write down how the retry of one batch went."""
+        held = self._claimed.held
+        words = None
+        if error is not None:
+            words = self._tools.secrets.masker().text(error)[:LONGEST_ERROR]
+        await self._under_claim(
+            lambda: failed_batches.settle(self._tools.db, held.run_id, held.fence, batch_id, words)
+        )
+
+    async def insist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask again while the database is away; the step's own time bounds it."""
+        pause = 0.1
+        while True:
+            try:
+                return await ask()
+            except (OSError, TimeoutError, *self._tools.db.Error) as error:
+                log.warning("a step waits for the database", error=str(error), step=self._step)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+    async def _under_claim(self, write: Callable[[], Awaitable[bool]]) -> None:
+        if not await self.insist(write):
+            raise LeaseOverError("the run is no longer this worker's")
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A failed batch of an earlier run, to be written now."""
+
+    keeper: Keeper
+    batch_id: UUID
+    batch: int
+
+    async def items(self) -> Sequence[Any]:
+        """The items as the sync had them."""
+        found = await self.keeper.read(self.batch_id)
+        if found is None:
+            raise StepError("the batch was deleted meanwhile", retryable=False)
+        if found.masked:
+            raise StepError(
+                "its items were kept without a secret, or a character that no database takes, that "
+                "stood in them, so they are not what the API sent: run the job again instead",
+                retryable=False,
+            )
+        return found.payload
+
+    async def settle(self, error: str | None) -> None:
+        """Write down how it went."""
+        await self.keeper.settle(self.batch_id, error)
