@@ -134,8 +134,8 @@ class Chain:
         return await self.record.read(lambda: watermarks.of_job(self.tools.db, job))
 
     async def _live(self, spec: JobSpec) -> None:
-        state = self._attempt.state = await self._watermarks(spec)
-        self._ahead = Lookahead(self.tools, self.claimed, spec, self.outputs, state)
+        marks = self._attempt.state = await self._watermarks(spec)
+        self._ahead = Lookahead(self.tools, self.claimed, spec, self.outputs, marks)
         steps = {step.name: step for step in spec.steps}
         if any(s.status in lifecycle.FINAL_STEP for s in self.held.steps):
             await self._remember()
