@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from nomaflow import calendar_words, expression, expression_functions, template
 from nomaflow.job import words
-from nomaflow.job.spec import AlertSpec, JobSpec, PresetSpec, ScheduleSpec, StepSpec
+from nomaflow.job.spec import AlertSpec, DependencySpec, JobSpec, PresetSpec, ScheduleSpec, StepSpec
 from nomaflow.project import schema
 from nomaflow.project.folder import Project
 from nomaflow.retry import RetryPolicy
@@ -20,15 +20,26 @@ JOBS = (REFERENCE / "jobs.md").read_text(encoding="utf-8")
 SUBSTITUTIONS = (REFERENCE / "substitutions.md").read_text(encoding="utf-8")
 TOML = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-CONSTANTS = {"catch_up", "jitter_seconds", "preset"}
 TABLES = [
     ("The job", JobSpec, {"schedule"}, set()),
-    ("schedules", ScheduleSpec, {"every"}, CONSTANTS | {"every_seconds"}),
+    ("schedules", ScheduleSpec, {"every"}, {"every_seconds"}),
+    ("depends_on", DependencySpec, set(), set()),
     ("retry", RetryPolicy, set(), set()),
     ("alerts", AlertSpec, set(), set()),
     ("presets", PresetSpec, set(), set()),
     ("steps", StepSpec, set(), {"config"}),
 ]  # fmt: skip
+
+
+# What a schedule takes over from its job unless it says otherwise.
+OF_THE_JOB = (
+    "timezone",
+    "catch_up",
+    "catch_up_limit",
+    "catch_up_window_minutes",
+    "jitter_seconds",
+    "calendar",
+)
 
 
 def section(page, heading):
@@ -61,7 +72,7 @@ def shown(field):
 @pytest.mark.parametrize(("heading", "model", "more", "less"), TABLES)
 def test_every_default_is_right(heading, model, more, less):
     told = rows(JOBS, heading)
-    in_words = {("schedules", "timezone"), ("steps", "on_interrupt")}
+    in_words = {("steps", "on_interrupt"), *(("schedules", name) for name in OF_THE_JOB)}
     for name, field in model.model_fields.items():
         if name not in less and (heading, name) not in in_words:
             assert told[name] == shown(field), name
@@ -69,7 +80,7 @@ def test_every_default_is_right(heading, model, more, less):
 
 def test_every_other_spelling_is_in_the_page():
     for heading, aliases in (
-        ("The job", {"id": "name", "single_instance": "overlap"}),
+        ("The job", {**words.JOB_ALIASES, "single_instance": "overlap"}),
         ("retry", words.RETRY_ALIASES),
         ("schedules", words.SCHEDULE_ALIASES),
         ("presets", {"op_kwargs": "kwargs", "step_enabled": "steps"}),

@@ -545,18 +545,6 @@ WRONG = [
     ),
     # of a later version
     *[
-        ({key: "wanted"}, (key,), f"`{key}` is not available in this version")
-        for key in words.NOT_YET["job"]
-    ],
-    *[
-        ({"schedules": [{"name": "a", "every": "1h", key: "wanted"}]}, ("schedules", "0", key), key)
-        for key in words.NOT_YET["schedule"]
-    ],
-    *[
-        ({"presets": [{"name": "a", key: "wanted"}]}, ("presets", "0", key), "not available")
-        for key in words.NOT_YET["preset"]
-    ],
-    *[
         ({"alerts": {key: "wanted"}}, ("alerts", key), f"`{key}` is not available")
         for key in words.NOT_YET["alerts"]
     ],
@@ -603,11 +591,6 @@ def test_later_fields_that_ask_for_nothing_load(table, key, value):
     plain = JobSpec.parse(job(**whole))
     tables.get(table, whole)[key] = value
     assert JobSpec.parse(job(**whole)) == plain
-
-
-@pytest.mark.parametrize("key", sorted(words.NOT_YET["job"]))
-def test_no_later_field_is_in_the_model(key):
-    assert key not in JobSpec.model_fields
 
 
 @pytest.mark.parametrize("raw", [None, 5, "x", [], [{}], {"a": b"x"}, {1: 2}])

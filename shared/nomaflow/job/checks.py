@@ -11,10 +11,10 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from nomaflow import expression, schedule, template
-from nomaflow.errors import NomaflowError
-from nomaflow.job import param_schema, step_defaults, words
+from nomaflow import expression, template
+from nomaflow.job import clock_checks, param_schema, step_defaults, words
 from nomaflow.job.problems import Path, Problem, SpecErrors, did_you_mean, real_path
+from nomaflow.job.tables import shown, tables, token_problems
 from nomaflow.steps import registry
 
 _JOB_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -28,19 +28,13 @@ def problems(job: Mapping[str, Any]) -> list[Problem]:
     return [
         *_names(job),
         *_words(job),
-        *_clocks(job),
+        *clock_checks.of_clocks(job),
+        *clock_checks.of_dependencies(job),
         *param_schema.of_schema(job.get("param_schema")),
         *_params(job),
         *_presets(job),
         *_steps(job),
     ]
-
-
-def _tables(job: Mapping[str, Any], key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    parts = job.get(key)
-    for at, part in enumerate(parts if isinstance(parts, list) else []):
-        if isinstance(part, dict):
-            yield at, part
 
 
 def _names(job: Mapping[str, Any]) -> Iterator[Problem]:
@@ -49,18 +43,18 @@ def _names(job: Mapping[str, Any]) -> Iterator[Problem]:
         if isinstance(name, str) and not _JOB_NAME.fullmatch(name):
             yield Problem(
                 (key,),
-                f"`{key}` {_shown(name)} must be 1 to 128 letters, digits, `-` or `_`",
+                f"`{key}` {shown(name)} must be 1 to 128 letters, digits, `-` or `_`",
             )
     tag = job.get("worker")
     if isinstance(tag, str) and tag.startswith("_"):
         yield Problem(
             ("worker",),
-            f"`worker` {_shown(tag)} is reserved: tags that begin with `_` are for Nomaflow's own "
+            f"`worker` {shown(tag)} is reserved: tags that begin with `_` are for Nomaflow's own "
             "runs; choose another",
         )
     for key, one in (("steps", "step"), ("schedules", "schedule"), ("presets", "preset")):
         seen: dict[str, int] = {}
-        for at, part in _tables(job, key):
+        for at, part in tables(job, key):
             name = part.get("name")
             if not isinstance(name, str):
                 continue
@@ -68,7 +62,7 @@ def _names(job: Mapping[str, Any]) -> Iterator[Problem]:
             if not _STEP_NAME.fullmatch(name) or unicodedata.normalize("NFC", name) != name:
                 yield Problem(
                     path,
-                    f"the {one} name {_shown(name)} must be 1 to 128 letters, digits, spaces, `-` "
+                    f"the {one} name {shown(name)} must be 1 to 128 letters, digits, spaces, `-` "
                     "or `_`",
                 )
             elif name in seen:
@@ -89,7 +83,7 @@ def _words(job: Mapping[str, Any]) -> Iterator[Problem]:
     for path, text in texts:
         allowed = "\n\t" if path == ("description",) else ""
         if isinstance(text, str) and any(_hidden(char) and char not in allowed for char in text):
-            yield Problem(path, f"`{path[0]}` holds invisible control characters: {_shown(text)}")
+            yield Problem(path, f"`{path[0]}` holds invisible control characters: {shown(text)}")
 
 
 def _hidden(char: str) -> bool:
@@ -98,39 +92,9 @@ def _hidden(char: str) -> bool:
     return unicodedata.category(char) in ("Cc", "Cf") and char != "\u200d"
 
 
-def _shown(name: str) -> str:
-    return "`" + name[:60].encode("unicode_escape").decode("ascii") + "`"
-
-
-def _clocks(job: Mapping[str, Any]) -> Iterator[Problem]:
-    yield from _zone(job.get("timezone"), ("timezone",))
-    for at, clock in _tables(job, "schedules"):
-        path = ("schedules", str(at))
-        if clock.get("timezone") != job.get("timezone"):
-            yield from _zone(clock.get("timezone"), (*path, "timezone"))
-        cron = clock.get("cron")
-        if (cron is None) == (clock.get("every_seconds") is None):
-            name = clock.get("name", at + 1)
-            yield Problem(path, f"schedule `{name}` needs either `cron` or `every`")
-        elif isinstance(cron, str):
-            try:
-                schedule.parse(cron)
-            except NomaflowError as error:
-                yield Problem((*path, "cron"), error.message)
-        yield from _tokens(clock.get("params"), (*path, "params"), "")
-
-
-def _zone(name: Any, path: Path) -> Iterator[Problem]:
-    if isinstance(name, str):
-        try:
-            schedule.zone(name)
-        except NomaflowError as error:
-            yield Problem(path, error.message)
-
-
 def _params(job: Mapping[str, Any]) -> Iterator[Problem]:
     params = job.get("params", {})
-    yield from _tokens(params, ("params",), "")
+    yield from token_problems(params, ("params",), "")
     if isinstance(params, dict) and not param_schema.of_schema(job.get("param_schema")):
         yield from param_schema.of_values(params, job.get("param_schema"))
         yield from _own_params(job, params)
@@ -140,7 +104,7 @@ def _own_params(job: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[P
     """Hold the parameters of clocks and presets against the same schema as a fire's."""
     schema = job.get("param_schema")
     for key, one in (("schedules", "schedule"), ("presets", "preset")):
-        for at, part in _tables(job, key):
+        for at, part in tables(job, key):
             given = part.get("params", {})
             whose, path = f"{one} `{part.get('name', at + 1)}`: ", (key, str(at))
             if not isinstance(given, dict):
@@ -156,26 +120,26 @@ def _own_params(job: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[P
 
 
 def _presets(job: Mapping[str, Any]) -> Iterator[Problem]:
-    names = [step.get("name") for _, step in _tables(job, "steps")]
-    for at, preset in _tables(job, "presets"):
+    names = [step.get("name") for _, step in tables(job, "steps")]
+    for at, preset in tables(job, "presets"):
         path, whose = ("presets", str(at)), f"preset `{preset.get('name', at + 1)}`: "
         for key in ("kwargs", "steps"):
             for name in preset[key] if isinstance(preset.get(key), dict) else ():
                 if name not in names:
                     hint = did_you_mean(name, filter(None, names))
                     yield Problem((*path, key, name), f"{whose}there is no step `{name}`{hint}")
-        yield from _tokens(preset.get("params"), (*path, "params"), whose)
-        yield from _tokens(preset.get("kwargs"), (*path, "kwargs"), whose)
+        yield from token_problems(preset.get("params"), (*path, "params"), whose)
+        yield from token_problems(preset.get("kwargs"), (*path, "kwargs"), whose)
 
 
 def _steps(job: Mapping[str, Any]) -> Iterator[Problem]:
     earlier: list[str] = []
-    for at, step in _tables(job, "steps"):
+    for at, step in tables(job, "steps"):
         path = ("steps", str(at))
         name = step.get("name")
         whose = f"step `{name}`" if isinstance(name, str) else f"step number {at + 1}"
         config = step.get("config", {})
-        found = list(_tokens(config, (*path, "config"), f"{whose}: "))
+        found = list(token_problems(config, (*path, "config"), f"{whose}: "))
         yield from found
         if not found:
             yield from _references(config, (*path, "config"), whose, earlier)
@@ -184,15 +148,6 @@ def _steps(job: Mapping[str, Any]) -> Iterator[Problem]:
             yield from _settings(step["type"], config, path, whose)
         if isinstance(name, str):
             earlier.append(name)
-
-
-def _tokens(value: Any, path: Path, whose: str) -> Iterator[Problem]:
-    for error in template.problems(value):
-        yield Problem((*path, *error.path), f"{whose}{error.message}")
-    if not template.problems(value) and template.references(value, "secret"):
-        yield Problem(
-            path, f"{whose}`${{secret:...}}` belongs to connectors; a job reads `${{env:NAME}}`"
-        )
 
 
 def _references(config: Any, path: Path, whose: str, earlier: list[str]) -> Iterator[Problem]:

@@ -9,7 +9,14 @@ import tomlkit
 from tomlkit.items import AoT, InlineTable, Item, Table
 
 # Numbers that the model keeps as floats and people write as whole ones.
-_WHOLE = {"timeout_seconds", "base_seconds", "max_seconds", "on_long_run_minutes"}
+_WHOLE = {
+    "timeout_seconds",
+    "base_seconds",
+    "max_seconds",
+    "on_long_run_minutes",
+    "catch_up_window_minutes",
+    "jitter_seconds",
+}
 # What is written out even where it is the default, since a reader looks for it.
 _SHOWN = {
     "job": ("app", "enabled", "timezone"),
@@ -39,6 +46,8 @@ def canonical(
         elif key == "schedules":
             if clocks:
                 out[key] = clocks
+        elif key == "depends_on":
+            out[key] = [one["job"] if set(one) == {"job"} else one for one in value]
         elif key == "steps":
             rows = zip(whole["steps"], value, retries, strict=True)
             out[key] = [_step(full, differs, retry) for full, differs, retry in rows]
@@ -65,7 +74,7 @@ def _clock(clock: dict[str, Any], timezone: str) -> dict[str, Any]:
     zone = out.pop("timezone", "UTC")
     if zone != timezone:
         out["timezone"] = zone
-    return out
+    return {key: _whole(key, value) for key, value in out.items()}
 
 
 def _step(

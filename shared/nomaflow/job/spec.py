@@ -10,15 +10,32 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from nomaflow.job import checks, form, words
+from nomaflow.job.parts import (
+    AlertSpec,
+    CatchUp,
+    CatchUpLimit,
+    CatchUpWindow,
+    DependencySpec,
+    Jitter,
+    LogLevel,
+    Name,
+    Params,
+    Part,
+    PresetSpec,
+    ScheduleSpec,
+    StepSpec,
+    Timeout,
+)
 from nomaflow.job.problems import Problem, SpecErrors, sentence
 from nomaflow.job.vocabulary import Reading
 from nomaflow.retry import RetryPolicy
 
 __all__ = [
     "AlertSpec",
+    "DependencySpec",
     "JobSpec",
     "PresetSpec",
     "Problem",
@@ -28,111 +45,10 @@ __all__ = [
 ]
 
 MOST_STEPS = 200
-LONGEST_TIMEOUT = 30 * 86_400
 LARGEST_JOB = 262_144  # characters of JSON, as much as a whole file may have
 
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-Timeout = Annotated[float, Field(ge=0.1, le=LONGEST_TIMEOUT)]
-Name = Annotated[str, Field(min_length=1, max_length=128)]
-Params = dict[str, Any]
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ScheduleSpec(_Part):
-    """A clock of a job, with its own parameters."""
-
-    name: Name = Field(description="Unique in the job; the short form `schedule` is `default`.")
-    cron: str | None = Field(
-        None, description="A cron expression of 5 fields, or 6 with seconds last, or @daily ..."
-    )
-    every_seconds: float | None = Field(
-        None, description="Instead of `cron`: an interval such as 10s, 5m, 1h, 1d."
-    )
-    timezone: str = Field(
-        "UTC", description="The IANA zone of the cron expression; default: the job's timezone."
-    )
-    enabled: bool = Field(default=True, description="false: this clock does not fire.")
-    params: Params = Field(
-        default_factory=dict, description="Parameters of the runs that this clock starts."
-    )
-    fire_on_start: bool = Field(
-        default=False, description="Fire at once when the schedule is first seen."
-    )
-    max_fires: int = Field(0, ge=0, le=2**31 - 1, description="Stop after so many fires; 0: never.")
-    # Constants until their features arrive (words.NOT_YET); others read them already.
-    catch_up: Literal["none"] = "none"
-    jitter_seconds: Literal[0] = 0
-    preset: None = None
-
-
-class PresetSpec(_Part):
-    """A saved way of running the job: parameters, kwargs of steps, steps switched on or off."""
-
-    name: Name = Field(description="Unique in the job.")
-    params: Params = Field(default_factory=dict, description="Parameters over the job's.")
-    kwargs: dict[str, Params] = Field(
-        default_factory=dict, description="Keyword arguments by step name."
-    )
-    steps: dict[str, bool] = Field(
-        default_factory=dict, description="Steps to switch on or off, by name."
-    )
-    log_level: LogLevel | None = Field(None, description="Log level of these runs.")
-
-
-class AlertSpec(_Part):
-    """Whom to tell what about the job's runs."""
-
-    on_failure: bool = Field(
-        default=True, description="A run failed, after its last retry; true once `alerts` exists."
-    )
-    on_long_run_minutes: float | None = Field(
-        None, gt=0, le=44_640, description="Warn once when a run takes longer; the run goes on."
-    )
-    recipients: tuple[Name, ...] = Field(
-        (),
-        max_length=50,
-        description="Channels of alerts.toml, `#channel`, addresses; empty: the default channel.",
-    )
-
-
-class StepSpec(_Part):
-    """A link of the chain: what all steps share, and `config`, the settings of its type."""
-
-    name: Name = Field(description="Unique in the job; letters, digits, spaces, `-` and `_`.")
-    type: Name = Field(description="What kind of step it is.")
-    enabled: bool = Field(default=True, description="false: recorded as skipped, the run goes on.")
-    timeout_seconds: Timeout = Field(
-        3600, description="The longest one attempt may take. Also `timeout`."
-    )
-    retry: RetryPolicy | None = Field(
-        None, description="Fields that differ from the job's retry policy."
-    )
-    when: str | None = Field(
-        None,
-        min_length=1,
-        description="JMESPath expression; unless it is true the step is skipped. Also `condition`.",
-    )
-    continue_on_error: bool = Field(
-        default=False, description="true: a failure makes the run partial and later steps run."
-    )
-    on_interrupt: Literal["retry", "fail"] | None = Field(
-        None,
-        description="When a worker dies meanwhile: repeat the step or fail; default by type.",
-    )
-    config: Params = Field(
-        default_factory=dict, description="The fields of the step's type, substitutions unrendered."
-    )
-
-    @property
-    def kwargs(self) -> Mapping[str, Any]:
-        """The step's own keyword arguments, over the job's parameters."""
-        return self.config.get("kwargs") or {}
-
-
-class JobSpec(_Part):
+class JobSpec(Part):
     """A job: a chain of steps, when it runs, and what to do when it goes wrong."""
 
     name: Name = Field(description="Letters, digits, `-` and `_`; unique. Also `id`.")
@@ -151,6 +67,32 @@ class JobSpec(_Part):
     )
     schedules: tuple[ScheduleSpec, ...] = Field(
         (), max_length=50, description="More clocks, each with its own parameters."
+    )
+    catch_up: CatchUp = Field(
+        "none",
+        description="What fires of the due times that nobody could fire: none, the last, or all.",
+    )
+    catch_up_limit: CatchUpLimit = Field(
+        10, description='How many due times `catch_up = "all"` makes up for at most, the newest.'
+    )
+    catch_up_window_minutes: CatchUpWindow | None = Field(
+        None,
+        description="Older due times are not made up for; default: any age for last, 24 h for all.",
+    )
+    jitter_seconds: Jitter = Field(
+        0, description="Fire up to so much later, each clock always by the same amount."
+    )
+    calendar: Name | None = Field(
+        None, description="A calendar of calendars.toml; when it is closed, due times are skipped."
+    )
+    depends_on: tuple[DependencySpec, ...] = Field(
+        (),
+        max_length=50,
+        description="Jobs that must have succeeded last, else the run is skipped. Also "
+        "`dependencies`.",
+    )
+    install_step: int | None = Field(
+        None, ge=0, le=2**31 - 1, description="Its place among the jobs that an installation runs."
     )
     overlap: Literal["skip", "queue", "allow", "replace"] = Field(
         "skip",
@@ -257,6 +199,25 @@ class JobSpec(_Part):
         return next((preset for preset in self.presets if preset.name == name), None)
 
     @property
+    def clocks(self) -> tuple[ScheduleSpec, ...]:
+        """Every clock of the job: its schedules, and those of its presets (J22)."""
+        return self.schedules + tuple(
+            ScheduleSpec(
+                name=preset.name,
+                cron=preset.schedule,
+                timezone=preset.timezone or self.timezone,
+                preset=preset.name,
+            )
+            for preset in self.presets
+            if preset.schedule is not None
+        )
+
+    def fires_when_disabled(self, clock: str) -> bool:
+        """Tell whether that clock is a preset's own, which the job's switch does not stop."""
+        preset = self.preset(clock)
+        return preset is not None and preset.schedule is not None
+
+    @property
     def needs_parameters(self) -> bool:
         """Tell whether a form is worth showing before a run: steps, params or kwargs (T10)."""
         return (
@@ -270,6 +231,7 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "job": frozenset(JobSpec.model_fields) | {"schedule", *words.JOB_ALIASES, "single_instance"},
     "schedules": frozenset(ScheduleSpec.model_fields) | {"every"},
     "presets": frozenset(PresetSpec.model_fields),
+    "depends_on": frozenset(DependencySpec.model_fields),
     "alerts": frozenset(AlertSpec.model_fields),
     "retry": frozenset(RetryPolicy.model_fields),
     "steps": frozenset(StepSpec.model_fields) - {"config"},

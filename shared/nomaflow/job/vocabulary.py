@@ -51,8 +51,10 @@ class Reading:
             return None
         job = self._renamed(job, words.JOB_ALIASES, ())
         self._overlap(job)
-        self._later(job, "job", ())
         self._param_rows(job)
+        self._dependencies(job)
+        self._lowered(job, "catch_up")
+        self._emptied(job, "calendar")
         if isinstance(job.get("log_level"), str):
             job["log_level"] = job["log_level"].upper()
         if isinstance(job.get("retry"), dict):
@@ -140,6 +142,25 @@ class Reading:
         if isinstance(job.get("overlap"), str):
             job["overlap"] = job["overlap"].lower()
 
+    def _dependencies(self, job: dict[str, Any]) -> None:
+        """Make the short form, a name, a table of its own."""
+        given = job.get("depends_on")
+        if isinstance(given, list):
+            job["depends_on"] = [{"job": one} if isinstance(one, str) else one for one in given]
+            for at, one in enumerate(given):
+                if isinstance(one, str):
+                    place = ("depends_on", str(at))
+                    self.spelled[(*place, "job")] = place
+
+    def _lowered(self, table: dict[str, Any], key: str) -> None:
+        if isinstance(table.get(key), str):
+            table[key] = table[key].lower()
+
+    def _emptied(self, table: dict[str, Any], key: str) -> None:
+        """Read an empty text as "not given"."""
+        if table.get(key) == "":
+            del table[key]
+
     def _param_rows(self, job: dict[str, Any]) -> None:
         """Turn rows of name, type, default and description into `params` and `param_schema`."""
         rows = job.get("params")
@@ -203,7 +224,7 @@ class Reading:
 
     def _schedule(self, clock: dict[str, Any], path: Path) -> dict[str, Any]:
         clock = self._renamed(clock, words.SCHEDULE_ALIASES, path)
-        self._later(clock, "schedule", path)
+        self._lowered(clock, "catch_up")
         every = clock.pop("every", None)
         if every is not None:
             at = self.as_written((*path, "every"))
@@ -219,7 +240,7 @@ class Reading:
 
     def _preset(self, preset: dict[str, Any], path: Path) -> dict[str, Any]:
         preset = self._renamed(preset, words.PRESET_ALIASES, path)
-        self._later(preset, "preset", path)
+        self._emptied(preset, "schedule")
         if isinstance(preset.get("log_level"), str):
             preset["log_level"] = preset["log_level"].upper()
         return preset

@@ -24,23 +24,6 @@ STEP_COMMON = frozenset(
 # Fields that a later version brings, each with the values that ask for nothing. When a feature
 # arrives its line goes and the model gets the field.
 NOT_YET: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
-    "job": {
-        "depends_on": ([],),
-        "calendar": ("",),
-        "install_step": (),
-        "catch_up": ("none",),
-        "catch_up_limit": (10,),
-        "catch_up_window_minutes": (),
-        "jitter_seconds": (0,),
-    },
-    "schedule": {
-        "catch_up": ("none",),
-        "catch_up_limit": (10,),
-        "catch_up_window_minutes": (),
-        "jitter_seconds": (0,),
-        "preset": (),
-    },
-    "preset": {"schedule": ("",), "timezone": ()},
     "alerts": {
         "on_success": (False,),
         "on_partial": (False,),
@@ -53,7 +36,7 @@ NOT_YET: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "stale_after_hours": (),
     },
 }
-NOT_YET_STEP_TYPES = ("http_sync", "ldap_sync", "call_job")
+NOT_YET_STEP_TYPES = ("http_sync", "ldap_sync")
 
 ROW_TYPES = {
     "string": {"type": "string"},

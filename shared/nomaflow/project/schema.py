@@ -65,8 +65,7 @@ def _job(definitions: dict[str, Any]) -> dict[str, Any]:
     definitions.pop("StepSpec")
     _spell(definitions["RetryPolicy"], words.RETRY_ALIASES)
     clock = definitions["ScheduleSpec"]
-    for name in ("every_seconds", "catch_up", "jitter_seconds", "preset"):
-        clock["properties"].pop(name)
+    clock["properties"].pop("every_seconds")
     clock["properties"]["every"] = _EVERY
     _spell(clock, {k: v for k, v in words.SCHEDULE_ALIASES.items() if k != "every_seconds"})
     _spell(definitions["PresetSpec"], words.PRESET_ALIASES)
@@ -76,11 +75,13 @@ def _job(definitions: dict[str, Any]) -> dict[str, Any]:
     rows = {"type": "array", "items": _ROW}
     told = properties["params"].pop("description")
     properties["params"] = {"description": told, "anyOf": [properties["params"], rows]}
+    name = {"type": "string", "description": "The other job's name."}
+    properties["depends_on"]["items"] = {"anyOf": [name, {"$ref": "#/$defs/DependencySpec"}]}
     properties["single_instance"] = {
         "type": "boolean",
         "description": "The second vocabulary's `overlap`: true is skip, false is allow.",
     }
-    _spell(schema, {"id": "name"})
+    _spell(schema, words.JOB_ALIASES)
     schema["required"] = ["steps"]
     return schema
 
