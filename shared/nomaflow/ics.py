@@ -60,8 +60,8 @@ class _Event:
 def days(text: str, first: date, last: date) -> dict[date, str]:
     """Return the days from `first` to `last` that events cover, in order, with their names.
 
-    NomaflowError INVALID names the line of what cannot be read; LIMIT_EXCEEDED a file that is
-    too large, or rules that would take too long to work out.
+    NomaflowError INVALID says what cannot be read, its path holds the number of the line;
+    LIMIT_EXCEEDED a file that is too large, or rules that would take too long to work out.
     """
     if len(text) > LARGEST:
         _too_much(f"the iCalendar file is larger than {LARGEST // 1_000} kB")
@@ -100,7 +100,7 @@ def _occurrences(
         begin = max(first, date(2, 1, 1)) - timedelta(days=LONGEST_EVENT)
         starts = list(ics_rule.dates(event.rule, event.starts, begin, last, budget))
     except NomaflowError as error:
-        raise NomaflowError(error.code, f"{_at(event.line)}: {error.message}") from None
+        raise NomaflowError(error.code, error.message, (str(event.line),)) from None
     yield from (day for day in (*starts, *event.more) if day not in without and day <= last)
 
 
@@ -242,12 +242,8 @@ def _called(event: _Event) -> str:
     return f"the event `{event.summary}`" if event.summary else "an event"
 
 
-def _at(line: int) -> str:
-    return f"line {line} of the iCalendar file"
-
-
 def _refuse(line: int, message: str) -> NoReturn:
-    raise NomaflowError(Code.INVALID, f"{_at(line)}: {message}", (str(line),))
+    raise NomaflowError(Code.INVALID, message, (str(line),))
 
 
 def _too_much(message: str) -> NoReturn:

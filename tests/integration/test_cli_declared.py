@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
+
 NOMAFLOW = Path(sys.executable).parent / "nomaflow"
 GOOD = '[[jobs]]\nname = "j"\n[[jobs.steps]]\nname = "a"\ntype = "sql_query"\n'
 SQL = 'connector = "default"\nquery = "SELECT 1"\n'
@@ -38,3 +40,29 @@ def test_the_schema_names_every_step_type(tmp_path):
     assert json.loads(text)["title"] == "jobs.toml"
     for kind in ("sql_query", "sql_copy", "http", "python"):
         assert f'"{kind}"' in text
+
+
+def test_the_schema_of_calendars_takes_what_the_reader_takes(tmp_path):
+    schema = json.loads(nomaflow("schema", "calendars").stdout)
+    check = jsonschema.Draft202012Validator(schema)
+    good = {
+        "calendars": {"a": {"weekdays": ["mon"], "exclude": ["12-25", "2026-12-24..2026-12-26"]}},
+        "blackouts": [
+            {
+                "name": "b",
+                "from": "2026-12-05T20:00:00Z",
+                "until": "2026-12-06T20:00:00Z",
+                "jobs": ["*"],
+            }
+        ],
+    }
+    assert [e.message for e in check.iter_errors(good)] == []
+    for bad in (
+        {"calendars": {"a": {}}},
+        {"calendars": {"a b": {"weekdays": ["mon"]}}},
+        {"calendars": {"a": {"weekdays": ["noday"]}}},
+        {"calendars": {"a": {"exclude": ["christmas"]}}},
+        {"blackouts": [{"name": "b", "from": "x", "until": "y"}]},
+        {"calendar": {}},
+    ):
+        assert not check.is_valid(bad), bad

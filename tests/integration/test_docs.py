@@ -71,6 +71,8 @@ def test_toml_loads(text, tmp_path):
         ("jobs", "jobs.toml"),
         ("connectors", "connectors.toml"),
         ("channels", "alerts.toml"),
+        ("calendars", "calendars.toml"),
+        ("blackouts", "calendars.toml"),
     ):
         if key in read:
             (tmp_path / file).write_text(text, encoding="utf-8")

@@ -413,7 +413,7 @@ def test_a_file_that_is_being_written_is_read_when_it_is_whole(tmp_path, monkeyp
         if (text := next(rest, None)) is not None:
             put(tmp_path, {"jobs.toml": text})
 
-    monkeypatch.setattr("nomaflow.project.folder.time.sleep", write_on)
+    monkeypatch.setattr("nomaflow.project.files.time.sleep", write_on)
     assert len(project.read_jobs().jobs) == 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -44,15 +45,28 @@ def check(
         raise typer.Exit(2)
 
 
+class File(StrEnum):
+    """The files that a schema is printed for."""
+
+    JOBS = "jobs"
+    CALENDARS = "calendars"
+
+
 def schema(
+    file: Annotated[File, typer.Argument(help="Of which file.")] = File.JOBS,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; default: print it.")
     ] = None,
 ) -> None:
-    """Print the JSON Schema of jobs.toml, for editors (`#:schema ./nomaflow.schema.json`)."""
+    """Print the JSON Schema of jobs.toml, for editors (`#:schema ./nomaflow.schema.json`).
+
+    `nomaflow schema calendars` prints that of calendars.toml.
+    """
+    from nomaflow.project import calendar_schema
     from nomaflow.project import schema as of_jobs
 
-    text = json.dumps(of_jobs.json_schema(), indent=2) + "\n"
+    of_file = calendar_schema if file is File.CALENDARS else of_jobs
+    text = json.dumps(of_file.json_schema(), indent=2) + "\n"
     if output is None:
         print(text, end="")
     else:

@@ -1,4 +1,4 @@
-"""A project folder: jobs, connectors, alerts, plugins and secrets, read anew when a file changes.
+"""A project folder: jobs, connectors, calendars, alerts, plugins, secrets; read anew when changed.
 
 The folder is trusted like code. Still nothing in it can take the catalogue down: what cannot be
 read is a problem with file, line and path, and what was good stays in force.
@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
-import stat
-import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,21 +19,18 @@ from watchfiles import awatch
 from nomaflow import alert_spec
 from nomaflow.alert_spec import Channels
 from nomaflow.job.problems import Problem
-from nomaflow.project import connectors, env, jobs, toml_text
+from nomaflow.project import connectors, env, files, jobs, toml_text
+from nomaflow.project.calendars import CalendarFile, Calendars
 from nomaflow.project.connectors import Connectors
 from nomaflow.project.env import EnvFile
+from nomaflow.project.files import Stamp
 from nomaflow.project.jobs import FileJob, FileProblem, JobFiles
 
-__all__ = ["Connectors", "FileJob", "FileProblem", "JobFiles", "Project"]
+__all__ = ["Calendars", "Connectors", "FileJob", "FileProblem", "JobFiles", "Project"]
 
 _APP = re.compile(r"[a-z][a-z0-9_]{0,63}")
 # Some file systems report no changes (network and bind mounts), so files are looked at as well.
 _LOOK_EVERY_MS = 5_000
-_STILL_SECONDS = 0.1
-_MOST_LOOKS = 20
-UNREADABLE = "the file cannot be read: it is not an ordinary file, or its rights forbid it"
-
-_Stamp = tuple[int, int, int]
 
 T = TypeVar("T")
 
@@ -51,7 +45,8 @@ class Project:
         self._env = _Kept(self.env_path, EnvFile())
         self._connectors = _Kept(root / "connectors.toml", Connectors())
         self._alerts = _Kept(root / "alerts.toml", Channels())
-        self._jobs: dict[tuple[Path, str], tuple[_Stamp | None, JobFiles]] = {}
+        self._calendars = CalendarFile(root)
+        self._jobs: dict[tuple[Path, str], tuple[Stamp | None, JobFiles]] = {}
 
     def read_jobs(self, timezone: str = "UTC") -> JobFiles:
         """Read every file of jobs; unchanged files are not parsed again. Belongs in a thread.
@@ -100,18 +95,23 @@ class Project:
         """Return the channels of alerts.toml."""
         return self._alerts.get(lambda raw, before: _channels(raw, before)[0])
 
+    def calendars(self) -> Calendars:
+        """Return what calendars.toml says, with the days of its iCalendar files worked out."""
+        return self._calendars.get()
+
     def other_problems(self) -> list[FileProblem]:
-        """Return what is wrong in connectors.toml, alerts.toml and `.env`."""
+        """Return what is wrong in connectors.toml, alerts.toml, calendars.toml and `.env`."""
         self.env()
         name = self._name(self.env_path)
         found = [
-            FileProblem(self._name(kept.path), 1, (), UNREADABLE)
+            FileProblem(self._name(kept.path), 1, (), files.UNREADABLE)
             for kept in (self._env, self._connectors, self._alerts)
             if kept.is_hidden
         ]
         found += [FileProblem(name, line, (), said) for line, said in self._env.value.problems]
         found += self.connectors().problems
-        raw = _bytes(self._alerts.path)
+        found += self.calendars().problems
+        raw = files.contents(self._alerts.path, toml_text.LARGEST)
         if raw is not None:
             file = self._name(self._alerts.path)
             channels, line_of = _channels(raw, Channels())
@@ -128,7 +128,7 @@ class Project:
         """
         return self._changes(self._stamps())
 
-    async def _changes(self, seen: dict[Path, _Stamp | None]) -> AsyncGenerator[None, None]:
+    async def _changes(self, seen: dict[Path, Stamp | None]) -> AsyncGenerator[None, None]:
         while True:
             folders = self._folders()
             if not folders:
@@ -152,16 +152,16 @@ class Project:
                 yield
 
     def _read_file(self, path: Path, app: str | None, timezone: str) -> JobFiles:
-        stamp = _stamp(path)
+        stamp = files.stamp(path)
         kept = self._jobs.get((path, timezone))
         if kept is not None and kept[0] == stamp:
             return kept[1]
         if kept is not None:
-            stamp = _still(path, stamp)
-        raw = _bytes(path)
+            stamp = files.still(path, stamp)
+        raw = files.contents(path, toml_text.LARGEST)
         file = self._name(path)
         if raw is None:
-            problem = FileProblem(file, 1, (), UNREADABLE)
+            problem = FileProblem(file, 1, (), files.UNREADABLE)
             return JobFiles(problems=[problem], unreadable_files={file})
         found = jobs.read(raw, file, app=app, timezone=timezone)
         self._jobs[path, timezone] = (stamp, found)
@@ -200,9 +200,13 @@ class Project:
             folders.append(self.env_path.parent)
         return [folder for folder in folders if folder.is_dir()]
 
-    def _stamps(self) -> dict[Path, _Stamp | None]:
-        files = [self.env_path, self._connectors.path, self._alerts.path, *self.job_toml_paths()]
-        return {path: _stamp(path) for path in files}
+    def _stamps(self) -> dict[Path, Stamp | None]:
+        paths = [
+            *(self.env_path, self._connectors.path, self._alerts.path),
+            *self.job_toml_paths(),
+            *self._calendars.paths,
+        ]
+        return {path: files.stamp(path) for path in paths}
 
     def _name(self, path: Path) -> str:
         return (
@@ -216,12 +220,12 @@ class _Kept(Generic[T]):
 
     path: Path
     value: T
-    stamp: _Stamp | None = None
+    stamp: Stamp | None = None
 
     def get(self, read: Callable[[bytes, T], T]) -> T:
-        stamp = _stamp(self.path)
+        stamp = files.stamp(self.path)
         if stamp != self.stamp:
-            raw = _bytes(self.path)
+            raw = files.contents(self.path, toml_text.LARGEST)
             if raw is not None or stamp is None:
                 self.value = read(raw or b"", self.value)
                 self.stamp = stamp
@@ -230,7 +234,10 @@ class _Kept(Generic[T]):
     @property
     def is_hidden(self) -> bool:
         """Tell whether there is something of that name that this program may not read."""
-        return _stamp(self.path) is not None and _bytes(self.path) is None
+        return (
+            files.stamp(self.path) is not None
+            and files.contents(self.path, toml_text.LARGEST) is None
+        )
 
 
 def _channels(raw: bytes, before: Channels) -> tuple[Channels, Callable[[tuple[str, ...]], int]]:
@@ -240,41 +247,6 @@ def _channels(raw: bytes, before: Channels) -> tuple[Channels, Callable[[tuple[s
         line = error.line
         return replace(before, problems=(Problem((), error.message),)), lambda _: line
     return alert_spec.parse(text.data), text.line_of
-
-
-def _stamp(path: Path) -> _Stamp | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
-
-
-def _still(path: Path, stamp: _Stamp | None) -> _Stamp | None:
-    """Wait until a changed file stands still; its stamp then.
-
-    Many editors empty a file and write it anew; read in between, its jobs would be gone.
-    """
-    for _ in range(_MOST_LOOKS):
-        time.sleep(_STILL_SECONDS)
-        before, stamp = stamp, _stamp(path)
-        if stamp == before:
-            break
-    return stamp
-
-
-def _bytes(path: Path) -> bytes | None:
-    """Read a file, one byte more than any reader takes; None when there is no ordinary file."""
-    try:
-        # A named pipe would keep the reader waiting for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        return None
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(toml_text.LARGEST + 1)
 
 
 def _listed(folder: Path) -> list[Path]:
