@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from nomaflow.connectors import http, sql
 from nomaflow.connectors.http import HttpPolicy, HttpSettings
+from nomaflow.connectors.http_client import HttpClient
 from nomaflow.connectors.spec import HttpConnectorSpec, SqlConnectorSpec
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import StepError
@@ -54,9 +55,12 @@ class RealContext:
     triggered_by: str = "api"
     scheduled_for: datetime | None = None
     log_level: str = "INFO"
+    seconds_left: float = 3600.0
     log: Lines = field(default_factory=Lines)
     events: list[dict[str, Any]] = field(default_factory=list)
     pids: list[int] = field(default_factory=list)
+    clients: dict[str | None, HttpClient] = field(default_factory=dict)
+    secrets: list[str] = field(default_factory=list)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     def progress(
@@ -81,7 +85,13 @@ class RealContext:
         self.stack.push_async_callback(opened.close)
         return opened
 
-    def http(self, name: str | None) -> HttpSettings:
+    def http(self, name: str | None) -> HttpClient:
+        if name not in self.clients:
+            self.clients[name] = HttpClient(self._http_settings(name), self.secrets.append)
+            self.stack.push_async_callback(self.clients[name].close)
+        return self.clients[name]
+
+    def _http_settings(self, name: str | None) -> HttpSettings:
         if name is None:
             return HttpSettings(policy=self.policy)
         spec = self.connectors.get(name)

@@ -275,7 +275,7 @@ async def test_jobs_that_may_not_reach_private_addresses_do_not(server, host):
 
 
 async def test_only_listed_hosts_are_reached_where_there_is_a_list(server):
-    policy = HttpPolicy(allow_hosts=("127.0.0.1",))
+    policy = HttpPolicy(only_hosts=("127.0.0.1",))
     await send(server.url, context=RealContext(policy=policy))
     error = await refused(f"http://localhost:{server.port}", context=RealContext(policy=policy))
     assert "allowed hosts" in error.message

@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from nomaflow.connectors import decoding, headers, http_client, outbound
+from nomaflow.connectors.auth import ApiKeyAuth
 from nomaflow.connectors.http import HttpPolicy, HttpSettings
-from nomaflow.connectors.http_client import Request
-from nomaflow.connectors.spec import ApiKeyAuth
+from nomaflow.connectors.http_client import HttpClient, Request
 from nomaflow.errors import StepError
 
 OPEN = HttpPolicy(allow_private=True)
@@ -57,7 +57,7 @@ def test_only_http_is_sent(url):
 
 
 def test_the_list_of_hosts_is_met_exactly():
-    policy = HttpPolicy(allow_hosts=("api.example.com", "*.example.org"))
+    policy = HttpPolicy(only_hosts=("api.example.com", "*.example.org"))
     for url in ("https://API.example.com./x", "https://a.example.org/"):
         outbound.check_url(httpx.URL(url), policy)
     for url in (
@@ -84,17 +84,17 @@ def test_the_list_of_hosts_is_met_exactly():
     ],
 )
 def test_the_whole_address(base, url, query, whole):
-    found = http_client.address(HttpSettings(base), Request("GET", url, query=query))
+    found = HttpClient(HttpSettings(base)).address(Request("GET", url, query=query))
     assert str(found).replace("%20", "+") == whole
 
 
 def test_a_connectors_credentials_stay_with_its_host():
     with pytest.raises(StepError, match="not under"):
-        http_client.address(HttpSettings("https://h"), Request("GET", "https://other/x"))
+        HttpClient(HttpSettings("https://h")).address(Request("GET", "https://other/x"))
     with pytest.raises(StepError, match="absolute"):
-        http_client.address(HttpSettings(), Request("GET", "/x"))
+        HttpClient(HttpSettings()).address(Request("GET", "/x"))
     key = ApiKeyAuth.model_validate({"type": "api_key", "key": "k", "name": "q", "in": "query"})
-    found = http_client.address(HttpSettings("https://h", auth=key), Request("GET", "x"))
+    found = HttpClient(HttpSettings("https://h", auth=key)).address(Request("GET", "x"))
     assert str(found) == "https://h/x?q=k"
 
 

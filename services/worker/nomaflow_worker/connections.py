@@ -10,11 +10,12 @@ import structlog
 
 from nomaflow import template
 from nomaflow.connectors import http, sql
+from nomaflow.connectors.http_client import HttpClient
 from nomaflow.connectors.spec import HttpConnectorSpec, SqlConnectorSpec
 from nomaflow.errors import NomaflowError, StepError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from nomaflow.connectors.http import HttpPolicy, HttpSettings
     from nomaflow.connectors.spec import ConnectorSpec
@@ -33,6 +34,7 @@ class Connections:
         self._project = project
         self._default = SqlConnectorSpec(kind="sql", url=default_url)
         self._pools: dict[str, SqlPool] = {}
+        self._clients: dict[tuple[str | None, HttpPolicy], HttpClient] = {}
         self._retired: set[asyncio.Task[None]] = set()
 
     def kinds(self) -> dict[str, str]:
@@ -67,8 +69,23 @@ class Connections:
             )
         return self._pool(name, spec).connector(session)
 
-    def http(self, name: str | None, policy: HttpPolicy) -> HttpSettings:
-        """What an HTTP request starts from, with the credentials of connector `name`."""
+    def http(
+        self, name: str | None, policy: HttpPolicy, on_secret: Callable[[str], None]
+    ) -> HttpClient:
+        """The client of connector `name` that all steps share; a new one when its settings change.
+
+        Connections made for those who may go anywhere are not those of the others.
+        """
+        settings = self._http_settings(name, policy)
+        kept = self._clients.get((name, policy))
+        if kept is not None and kept.settings == settings:
+            return kept
+        if kept is not None:
+            self._retire(kept, f"{name}")
+        client = self._clients[name, policy] = HttpClient(settings, on_secret)
+        return client
+
+    def _http_settings(self, name: str | None, policy: HttpPolicy) -> HttpSettings:
         if name is None:
             return http.HttpSettings(policy=policy)
         spec = self.spec(name)
@@ -106,23 +123,25 @@ class Connections:
 
     async def close(self) -> None:
         """Close every pool; statements in flight are cancelled on their servers."""
-        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+        kept: list[SqlPool | HttpClient] = [*self._pools.values(), *self._clients.values()]
+        await asyncio.gather(*(one.close() for one in kept))
         self._pools.clear()
+        self._clients.clear()
 
     def _pool(self, name: str, spec: SqlConnectorSpec) -> SqlPool:
         kept = self._pools.get(name)
         if kept is not None and kept.spec == spec:
             return kept
         if kept is not None:  # its settings changed; steps in flight keep what they hold
-            self._retire(kept)
+            self._retire(kept, name)
         pool = self._pools[name] = sql.pool(name, spec)
         return pool
 
-    def _retire(self, pool: SqlPool) -> None:
+    def _retire(self, kept: SqlPool | HttpClient, name: str) -> None:
         async def later() -> None:
             await asyncio.sleep(3600)  # the longest default step; then it is surely idle
-            await pool.close()
+            await kept.close()
 
-        task = asyncio.create_task(later(), name=f"retire {pool.name}")
+        task = asyncio.create_task(later(), name=f"retire {name}")
         self._retired.add(task)
         task.add_done_callback(self._retired.discard)

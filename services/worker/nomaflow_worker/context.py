@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any
 
 from nomaflow.connectors.sql import Session
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from nomaflow.connectors.http import HttpPolicy, HttpSettings
+    from nomaflow.connectors.http import HttpPolicy
+    from nomaflow.connectors.http_client import HttpClient
     from nomaflow.connectors.sql import SqlConnector
     from nomaflow.steps.base import DueBatch, EarlierStep, FailedItems, PythonCall
     from nomaflow.store.claims import Claimed
@@ -74,6 +76,7 @@ class Context:
         self._notes: set[asyncio.Task[None]] = set()
         self._cancelled = False
         self._keeper = Keeper(tools, claimed, step, position)
+        self._until = time.monotonic() + timeout_seconds
 
     @property
     def run_id(self) -> UUID:
@@ -151,9 +154,14 @@ class Context:
         self._opened.append(connector)
         return connector
 
-    def http(self, name: str | None) -> HttpSettings:
-        """Settings of an HTTP connector, or the plain ones."""
-        return self._tools.connections.http(name, self._policy)
+    def http(self, name: str | None) -> HttpClient:
+        """The client that this worker's steps share for an HTTP connector, or the plain one."""
+        return self._tools.connections.http(name, self._policy, self._tools.secrets.learn)
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the step may still take."""
+        return max(0.0, self._until - time.monotonic())
 
     async def checkpoint(self) -> Mapping[str, Any] | None:
         """What an earlier try of this step kept."""

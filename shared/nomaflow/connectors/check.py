@@ -63,6 +63,7 @@ async def _sql(name: str, spec: SqlConnectorSpec) -> str:
 async def _http(spec: HttpConnectorSpec, policy: HttpPolicy) -> tuple[bool, str]:
     """Any answer shows that the server is there; one that refuses us or fails is red."""
     request = http_client.Request("GET", "", max_bytes=1_000_000, follow_redirects=True)
-    reply = await http_client.send(http.settings(spec, policy), request)
+    async with http_client.HttpClient(http.settings(spec, policy)) as client:
+        reply = await client.send(request)
     said = f"GET {reply.url} answered {reply.status} {reply.reason}".rstrip()
     return reply.status not in _UNAUTHORISED and reply.status < _SERVER_ERROR, said

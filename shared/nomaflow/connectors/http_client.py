@@ -1,28 +1,42 @@
-"""Sending one HTTP request: credentials, redirects, limits, and the answer decoded."""
+"""Sending HTTP requests: connections, credentials, redirects, limits, and the answer decoded."""
 
 from __future__ import annotations
 
-import base64
-import json
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
-from nomaflow.connectors import decoding, headers, outbound
+from nomaflow.connectors import (
+    decoding,
+    headers,
+    http_address,
+    http_auth,
+    http_body,
+    outbound,
+)
+from nomaflow.connectors.auth import AnyAuth
 from nomaflow.connectors.http import HttpSettings
-from nomaflow.connectors.spec import AnyAuth, ApiKeyAuth, BasicAuth, BearerAuth
+from nomaflow.connectors.http_hops import Hop
 from nomaflow.errors import StepError
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 300.0
 REDIRECTS_AT_MOST = 5
-_AGENT = "nomaflow"
-_SAFE_ACROSS_HOSTS = {"accept", "accept-encoding", "accept-language", "user-agent"}
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+"""Methods that mean the same when sent twice (RFC 9110 section 9.2.2)."""
+
+_TIMES = httpx.Timeout(CONNECT_SECONDS, read=SILENCE_SECONDS, write=SILENCE_SECONDS).as_dict()
+_UNAUTHORIZED = 401
+_TOKEN_BYTES = 1_000_000
+_BODILESS = frozenset({204, 304})
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,55 +70,192 @@ class Reply:
         return retry_after(self.headers.get("retry-after"), datetime.now(UTC))
 
 
-async def send(settings: HttpSettings, request: Request) -> Reply:
-    """Send `request` and read the whole answer, whatever its status.
+class NoAnswerError(StepError):
+    """No whole answer came; `maybe_received` when the server may have acted on the request."""
 
-    StepError: category connection when no answer came, `retryable=False` when the address is
-    not allowed or the answer too big.
+    def __init__(self, message: str, *, maybe_received: bool, timeout: bool = False) -> None:
+        super().__init__(message, category="timeout" if timeout else "connection")
+        self.maybe_received = maybe_received
+
+
+class HttpClient:
+    """Requests of one connector that share its connections, its tokens and its bounds.
+
+    Belongs to one event loop. `on_secret` hears of every token fetched, so that it can be masked.
     """
-    url = address(settings, request)
-    started = time.monotonic()
-    content, extra = _content(request.body)
-    sent = _headers(settings, request, extra)
-    transport = outbound.GuardedTransport(settings.policy)
-    limits = httpx.Timeout(CONNECT_SECONDS, read=SILENCE_SECONDS, write=SILENCE_SECONDS)
-    async with httpx.AsyncClient(transport=transport, timeout=limits, trust_env=False) as client:
-        draft = httpx.Request(request.method, url, headers=sent, content=content)
+
+    def __init__(
+        self, settings: HttpSettings, on_secret: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.settings = settings
+        self._transport: outbound.GuardedTransport | None = None
+        self._turns = asyncio.Semaphore(settings.max_connections)
+        self._credentials = http_auth.Credentials(self._post, on_secret)
+
+    async def send(self, request: Request) -> Reply:
+        """Send `request` and read the whole answer, whatever its status.
+
+        NoAnswerError when there is none; StepError with `retryable=False` when the address is
+        not allowed or the answer too big.
+        """
+        url = self.address(request)
+        async with self._turns:
+            limit = asyncio.timeout(self.settings.timeout_seconds)
+            try:
+                async with limit:
+                    return await self._followed(url, request)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                words = f"no whole answer within {self.settings.timeout_seconds:g} s"
+                raise NoAnswerError(
+                    f"{request.method} {headers.shown(url)}: {words}",
+                    maybe_received=True,
+                    timeout=True,
+                ) from None
+
+    def address(self, request: Request) -> httpx.URL:
+        """The request's whole URL; StepError when it is not one, or leaves its connector's host."""
+        key = http_auth.in_query(request.auth or self.settings.auth)
+        return http_address.whole(self.settings.base_url, request.url, {**key, **request.query})
+
+    def shown_address(self, request: Request) -> str:
+        """Where the request would go, for people; checked as if it were sent."""
+        url = self.address(request)
+        self._check(url)
+        return headers.shown(url)
+
+    async def close(self) -> None:
+        """Close every connection; a request under way fails."""
+        if self._transport is not None:
+            await self._transport.aclose()
+            self._transport = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _followed(self, url: httpx.URL, request: Request) -> Reply:
+        """The answer at the end of every redirect that is to be followed."""
+        started = time.monotonic()
+        given = httpx.Headers({**self.settings.headers, **request.headers}, encoding="utf-8")
+        content, kind = http_body.content(request.body, given.get("content-type"))
+        hop = Hop(request.method, url, content, kind)
         for _ in range(REDIRECTS_AT_MOST + 1):
-            outbound.check_url(draft.url, settings.policy)
-            answer = await _exchange(client, draft, request, started)
+            answer = await self._answer(hop, request, started)
             if isinstance(answer, Reply):
                 return answer
-            draft = answer
-    raise StepError(
-        f"{request.method} {headers.shown(url)} was redirected more than {REDIRECTS_AT_MOST} times"
-    )
-
-
-def address(settings: HttpSettings, request: Request) -> httpx.URL:
-    """The request's whole URL; StepError when it is not one, or leaves its connector's host."""
-    try:
-        url = httpx.URL(request.url)
-        if settings.base_url is not None:
-            base = httpx.URL(settings.base_url)
-            url = _joined(base, url) if request.url else base
-        url = _with_query(url, {**_key_in_query(request.auth or settings.auth), **request.query})
-    except (httpx.InvalidURL, UnicodeError, TypeError, ValueError) as error:
-        raise StepError(f"the URL cannot be read: {error}", retryable=False) from None
-    if not url.scheme:
+            hop = answer
         raise StepError(
-            f"the URL {request.url[:60]!r} is not absolute; begin it with https:// or name a "
-            "connector",
+            f"{request.method} {headers.shown(url)} was redirected more than "
+            f"{REDIRECTS_AT_MOST} times",
             retryable=False,
         )
-    return url
+
+    async def _answer(self, hop: Hop, request: Request, started: float) -> Reply | Hop:
+        """What one hop answers: a reply, or the next hop."""
+        self._check(hop.url)
+        where = headers.shown(hop.url)
+        with _told(f"{hop.method} {where}"):
+            response = await self._authorized(hop, request)
+            try:
+                if request.follow_redirects and response.has_redirect_location:
+                    return hop.onward(response)
+                if hop.method == "HEAD" or response.status_code in _BODILESS:
+                    data = await response.aread()
+                else:
+                    data = await decoding.body(response, request.max_bytes)
+            finally:
+                await response.aclose()
+        return Reply(
+            status=response.status_code,
+            reason=response.reason_phrase,
+            headers=response.headers,
+            body=await http_body.decoded(response, data),
+            elapsed_ms=round((time.monotonic() - started) * 1000),
+            url=where,
+        )
+
+    async def _authorized(self, hop: Hop, request: Request) -> httpx.Response:
+        """The head of the answer to one hop; a token that is refused is renewed, once."""
+        auth = request.auth or self.settings.auth
+        for renewed in (False, True):
+            draft = hop.draft(self.settings.headers, request.headers)
+            if not hop.own:
+                break
+            token = await self._credentials.apply(draft, auth, hop.url, request.headers)
+            if token is None or renewed:
+                break
+            response = await self._sent(draft)
+            if response.status_code != _UNAUTHORIZED:
+                return response
+            await response.aclose()
+            self._credentials.refuse(auth, token)
+        return await self._sent(draft)
+
+    async def _sent(self, draft: httpx.Request) -> httpx.Response:
+        """The head of an answer; a kept connection that the server has just closed is no fault."""
+        if self._transport is None:
+            self._transport = outbound.GuardedTransport(self.settings)
+        fresh = False
+
+        async def trace(event: str, _info: Mapping[str, Any]) -> None:
+            nonlocal fresh
+            fresh = fresh or event == "connection.connect_tcp.started"
+
+        draft.extensions.update(timeout=_TIMES, trace=trace)
+        try:
+            return await self._transport.handle_async_request(draft)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            if fresh or draft.method not in IDEMPOTENT:
+                raise
+            return await self._transport.handle_async_request(draft)
+
+    async def _post(self, draft: httpx.Request) -> tuple[int, bytes]:
+        """A token request: through the same door as every other."""
+        self._check(draft.url)
+        with _told(f"POST {headers.shown(draft.url)}"):
+            response = await self._sent(draft)
+            try:
+                return response.status_code, await decoding.body(response, _TOKEN_BYTES)
+            finally:
+                await response.aclose()
+
+    def _check(self, url: httpx.URL) -> None:
+        outbound.check_url(url, self.settings.policy)
+        if self.settings.proxy:  # the proxy resolves names; addresses can still be told
+            outbound.check_literal(url.host, self.settings.policy)
 
 
-def shown_address(settings: HttpSettings, request: Request) -> str:
-    """Where the request would go, for people; checked as if it were sent."""
-    url = address(settings, request)
-    outbound.check_url(url, settings.policy)
-    return headers.shown(url)
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Turn what the wire says into a sentence that begins with where it was said."""
+    try:
+        yield
+    except NoAnswerError:
+        raise
+    except StepError as error:
+        raise StepError(
+            f"{where}: {error.message}", category=error.category, retryable=error.retryable
+        ) from None
+    except httpx.TimeoutException as error:
+        sent = not isinstance(error, _NOT_SENT)
+        what = "no answer" if sent else "no connection"
+        raise NoAnswerError(f"{where}: {what} in time", maybe_received=sent) from None
+    except httpx.HTTPError as error:
+        sent = not isinstance(error, _NOT_SENT)
+        words = str(error) or type(error).__name__
+        raise NoAnswerError(f"{where}: {words}", maybe_received=sent) from None
+
+
+async def send(through: HttpSettings | HttpClient, request: Request) -> Reply:
+    """Send one request, over connections of its own unless a client is given."""
+    if isinstance(through, HttpClient):
+        return await through.send(request)
+    async with HttpClient(through) as client:
+        return await client.send(request)
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
@@ -119,150 +270,3 @@ def retry_after(value: str | None, now: datetime) -> float | None:
         return None
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
     return max(0.0, (when - now).total_seconds())
-
-
-async def _exchange(
-    client: httpx.AsyncClient, draft: httpx.Request, request: Request, started: float
-) -> Reply | httpx.Request:
-    """One hop: the reply, or the next request when a redirect is to be followed."""
-    where = f"{draft.method} {headers.shown(draft.url)}"
-    try:
-        response = await client.send(draft, stream=True)
-        try:
-            if request.follow_redirects and response.has_redirect_location:
-                return _redirected(draft, response)
-            data = await decoding.body(response, request.max_bytes)
-        finally:
-            await response.aclose()
-    except StepError as error:
-        raise StepError(
-            f"{where}: {error.message}", category=error.category, retryable=error.retryable
-        ) from None
-    except httpx.TimeoutException as error:
-        what = "no connection" if isinstance(error, httpx.ConnectTimeout) else "no answer"
-        raise StepError(f"{where}: {what} in time", category="connection") from None
-    except httpx.HTTPError as error:
-        words = str(error) or type(error).__name__
-        raise StepError(f"{where}: {words}", category="connection") from None
-    return Reply(
-        status=response.status_code,
-        reason=response.reason_phrase,
-        headers=response.headers,
-        body=_decoded(response, data),
-        elapsed_ms=round((time.monotonic() - started) * 1000),
-        url=headers.shown(draft.url),
-    )
-
-
-def _redirected(draft: httpx.Request, response: httpx.Response) -> httpx.Request:
-    """The next request: credentials stay behind when the host changes (RFC 9110 section 15.4)."""
-    target = draft.url.join(response.headers["location"])
-    same = _origin(target) == _origin(draft.url)
-    keeps_method = response.status_code in {307, 308} or draft.method in {"GET", "HEAD"}
-    method = draft.method if keeps_method else "GET"
-    content = draft.content if keeps_method else b""
-    if content and not same:
-        raise StepError(
-            f"redirected to {headers.shown(target)}, another host; the body is not sent there",
-            retryable=False,
-        )
-    kept = {
-        name: value
-        for name, value in draft.headers.items()
-        if name.lower() not in {"host", "content-length", "transfer-encoding"}
-        and (same or name.lower() in _SAFE_ACROSS_HOSTS)
-        and (content or name.lower() != "content-type")
-    }
-    target = target.copy_with(userinfo=b"")
-    return httpx.Request(method, target, headers=kept, content=content or None)
-
-
-def _headers(settings: HttpSettings, request: Request, extra: Mapping[str, str]) -> dict[str, str]:
-    merged = httpx.Headers({"User-Agent": _AGENT, "Accept": "*/*", **extra})
-    merged.update(settings.headers)
-    merged.update(_credentials(request.auth or settings.auth))
-    merged.update(request.headers)
-    merged["Accept-Encoding"] = decoding.ACCEPTED
-    out = dict(merged.items())
-    try:
-        headers.checked(out)
-    except ValueError as error:
-        raise StepError(str(error), retryable=False) from None
-    return out
-
-
-def _credentials(auth: AnyAuth | None) -> dict[str, str]:
-    match auth:
-        case BearerAuth():
-            return {"Authorization": f"Bearer {auth.token}"}
-        case BasicAuth():
-            pair = base64.b64encode(f"{auth.username}:{auth.password}".encode()).decode()
-            return {"Authorization": f"Basic {pair}"}
-        case ApiKeyAuth(place="header"):
-            return {auth.name: auth.key}
-        case _:
-            return {}
-
-
-def _key_in_query(auth: AnyAuth | None) -> dict[str, str]:
-    return {auth.name: auth.key} if isinstance(auth, ApiKeyAuth) and auth.place == "query" else {}
-
-
-def _content(body: Any) -> tuple[bytes | None, dict[str, str]]:
-    """The bytes of a body, and the content type that goes with them unless one is given."""
-    match body:
-        case None:
-            return None, {}
-        case bytes():
-            return body, {}
-        case str():
-            return body.encode(), {}
-        case _:
-            try:
-                text = json.dumps(body, ensure_ascii=False, allow_nan=False, default=str)
-            except (TypeError, ValueError) as error:
-                raise StepError(f"the body has no JSON form: {error}", retryable=False) from None
-            return text.encode(), {"Content-Type": "application/json"}
-
-
-def _joined(base: httpx.URL, url: httpx.URL) -> httpx.URL:
-    """`url` under the connector's: an absolute one must lead to the same host."""
-    if url.is_relative_url:
-        path = base.raw_path.partition(b"?")[0].rstrip(b"/") + b"/" + url.raw_path.lstrip(b"/")
-        return base.copy_with(raw_path=path)
-    if _origin(url) != _origin(base):
-        raise StepError(
-            f"{headers.shown(url)} is not under the connector's {headers.shown(base)}; its "
-            "credentials are only sent there",
-            retryable=False,
-        )
-    return url
-
-
-def _with_query(url: httpx.URL, query: Mapping[str, Any]) -> httpx.URL:
-    given = {name: value for name, value in query.items() if value is not None}
-    return url.copy_merge_params(given) if given else url
-
-
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    port = url.port or {"http": 80, "https": 443}.get(url.scheme)
-    return url.scheme, outbound.plain_host(url.host), port
-
-
-def _decoded(response: httpx.Response, data: bytes) -> Any:
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if not data:
-        return None if kind != "text/plain" else ""
-    if kind in {"", "application/json"} or kind.endswith("+json"):
-        try:
-            return json.loads(data, parse_constant=_not_json)
-        except (ValueError, RecursionError):
-            pass  # it says JSON and is none: handed on as the text it is
-    try:
-        return data.decode(response.charset_encoding or "utf-8")
-    except (UnicodeDecodeError, LookupError):
-        return data
-
-
-def _not_json(word: str) -> Any:
-    raise ValueError(f"{word} is not JSON")

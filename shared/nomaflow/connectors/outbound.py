@@ -3,36 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
+import socket
 from collections.abc import Iterable
-from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
-import certifi
 import httpcore
 import httpx
 
-from nomaflow.connectors.http import HttpPolicy
+from nomaflow.connectors import trust
+from nomaflow.connectors.http import HttpPolicy, HttpSettings
 from nomaflow.errors import StepError
+
+KEEP_ALIVE_SECONDS = 4.0
+"""Idle connections are kept shorter than most servers keep theirs (5 s)."""
 
 Address = IPv4Address | IPv6Address
 
 # Link-local holds the metadata services of AWS, Azure, Google and OpenStack; the others are
-# those of Amazon over IPv6, Alibaba, Oracle and Azure's host.
+# those of Amazon and Google over IPv6, Alibaba, Oracle and Azure's host.
 _METADATA = tuple(
     ip_network(network)
     for network in (
         "169.254.0.0/16",
         "fe80::/10",
         "fd00:ec2::/32",
+        "fd20:ce::254/128",
         "100.100.100.200/32",
         "192.0.0.192/32",
         "168.63.129.16/32",
     )
 )
 _METADATA_NAMES = frozenset({"metadata.google.internal", "metadata", "instance-data"})
-_NAT64 = ip_network("64:ff9b::/96")
+# IPv4 addresses inside IPv6 ones: NAT64 (RFC 6052, RFC 8215) and the old compatible form.
+_CARRIERS = tuple(ip_network(net) for net in ("64:ff9b::/96", "64:ff9b:1::/96", "::/96"))
+# Where servers that speak no HTTP listen, and would take a request for their own commands:
+# the ports that browsers refuse (WHATWG Fetch, port blocking), and our own databases' kind.
+_NO_HTTP = frozenset(
+    {
+        0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95,
+        101, 102, 103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179,
+        389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601,
+        636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6379,
+        6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080, 11211,
+    }
+)  # fmt: skip
 
 
 def check_url(url: httpx.URL, policy: HttpPolicy) -> None:
@@ -44,16 +59,35 @@ def check_url(url: httpx.URL, policy: HttpPolicy) -> None:
         raise _refused("a URL without a host")
     if host in _METADATA_NAMES:
         raise _refused(f"{host}: cloud metadata is never reached")
-    if policy.allow_hosts and not _listed(host, policy.allow_hosts):
+    if policy.only_hosts and not _listed(host, policy.only_hosts):
         raise _refused(f"{host}: it is not on the list of allowed hosts")
+    if url.port in _NO_HTTP:
+        raise _refused(f"port {url.port} of {host}: no HTTP is spoken there")
+
+
+def check_literal(host: str, policy: HttpPolicy) -> None:
+    """StepError when `host` is itself an address that may not be reached, in any of its forms."""
+    plain = plain_host(host)
+    try:
+        address: Address = ip_address(plain.partition("%")[0])
+    except ValueError:
+        try:  # 2130706433, 0x7f000001 and 127.1 are addresses to the system's resolver
+            address = IPv4Address(socket.inet_aton(plain))
+        except (OSError, ValueError):
+            if plain == "localhost" or plain.endswith(".localhost"):
+                address = IPv4Address("127.0.0.1")
+            else:
+                return
+    check_address(plain, address, policy)
 
 
 def check_address(host: str, address: Address, policy: HttpPolicy) -> None:
     """StepError when `address`, which `host` resolved to, may not be reached."""
+    private_allowed = policy.allow_private or _listed(plain_host(host), policy.allow_hosts)
     for real in _unwrapped(address):
         if any(real in network for network in _METADATA if network.version == real.version):
             raise _refused(f"{host} ({address}): cloud metadata is never reached")
-        if not policy.allow_private and (not real.is_global or real.is_multicast):
+        if not private_allowed and (not real.is_global or real.is_multicast):
             raise _refused(f"{host} ({address}): private addresses are not allowed here")
 
 
@@ -63,22 +97,40 @@ def plain_host(host: str) -> str:
 
 
 class GuardedTransport(httpx.AsyncHTTPTransport):
-    """httpx's transport over connections that only reach checked addresses."""
+    """httpx's transport over connections that only reach checked addresses.
 
-    def __init__(self, policy: HttpPolicy) -> None:
-        super().__init__(verify=tls(), trust_env=False)
+    StepError when the connector's certificates or proxy cannot be used.
+    """
+
+    def __init__(self, settings: HttpSettings) -> None:
+        context = trust.context(settings.ca_file)
+        super().__init__(verify=context, trust_env=False)
+        proxy = _proxy(settings.proxy)
+        # A connector's proxy is vouched for by its being named; what it reaches is checked by name.
+        policy = settings.policy if proxy is None else HttpPolicy()
         # httpx has no parameter for the network backend of its pool.
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls(), network_backend=_Guard(policy), max_connections=20, http1=True
+            ssl_context=context,
+            network_backend=_Guard(policy),
+            proxy=proxy,
+            max_connections=None,  # turns are taken one floor above, where waiting is not a fault
+            max_keepalive_connections=settings.max_connections,
+            keepalive_expiry=KEEP_ALIVE_SECONDS,
+            http1=True,
         )
 
 
-@cache
-def tls() -> ssl.SSLContext:
-    """TLS 1.2 or newer, the system's certificates and Mozilla's."""
-    context = ssl.create_default_context()
-    context.load_verify_locations(cafile=certifi.where())
-    return context
+def _proxy(url: str | None) -> httpcore.Proxy | None:
+    if not url:
+        return None
+    try:
+        given = httpx.URL(url)
+        if given.scheme not in {"http", "https"} or not given.host:
+            raise ValueError("it must be http://host:port")
+        auth = (given.username, given.password) if given.userinfo else None
+        return httpcore.Proxy(str(given.copy_with(userinfo=b"")), auth=auth)
+    except (httpx.InvalidURL, UnicodeError, ValueError) as error:
+        raise StepError(f"the connector's proxy cannot be used: {error}", retryable=False) from None
 
 
 class _Guard(httpcore.AsyncNetworkBackend):
@@ -133,12 +185,13 @@ def _unwrapped(address: Address) -> list[Address]:
     """The address, and the IPv4 address it carries when it is a mapped or translated one."""
     if isinstance(address, IPv4Address):
         return [address]
-    inner = address.ipv4_mapped or address.sixtofour
-    if inner is None and address in _NAT64:
-        inner = IPv4Address(int(address) & 0xFFFFFFFF)
-    if inner is None:
-        return [address]
-    return [inner] if address.ipv4_mapped else [address, inner]
+    if address.ipv4_mapped:
+        return [address.ipv4_mapped]
+    if address.sixtofour:
+        return [address, address.sixtofour]
+    if int(address) > 1 and any(address in network for network in _CARRIERS):
+        return [address, IPv4Address(int(address) & 0xFFFFFFFF)]
+    return [address]
 
 
 def _listed(host: str, allowed: tuple[str, ...]) -> bool:

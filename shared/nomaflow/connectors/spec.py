@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -17,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from nomaflow.connectors import headers
+from nomaflow.connectors.auth import Auth, Headers
 
 Token = Annotated[str, Field(pattern=r"\$\{")]
 ParamType = Literal["string", "int", "float", "bool", "date", "datetime", "decimal", "json", "uuid"]
@@ -49,71 +48,6 @@ class NamedQuery(_Part):
     params: dict[str, QueryParam] = Field(
         default_factory=dict, description="Declared parameters by name."
     )
-
-
-class BearerAuth(_Part):
-    """`Authorization: Bearer <token>`."""
-
-    type: Literal["bearer"]
-    token: str = Field(repr=False, description="The token.")
-
-
-class BasicAuth(_Part):
-    """HTTP basic authentication (RFC 7617)."""
-
-    type: Literal["basic"]
-    username: str = Field(description="The user.")
-    password: str = Field(repr=False, description="The password.")
-
-
-class ApiKeyAuth(_Part):
-    """A key in a header or in the query string."""
-
-    type: Literal["api_key"]
-    key: str = Field(repr=False, description="The key itself.")
-    name: str = Field("X-API-Key", description="The header or query parameter that carries it.")
-    place: Literal["header", "query"] = Field("header", alias="in", description="Where it goes.")
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class OAuth2Auth(_Part):
-    """OAuth2 client credentials (RFC 6749 section 4.4)."""
-
-    type: Literal["oauth2"]
-    token_url: str = Field(description="Where tokens are issued.")
-    client_id: str = Field(description="The client.")
-    client_secret: str = Field(repr=False, description="Its secret.")
-    scope: str | None = Field(None, description="Scopes, separated by spaces.")
-
-
-class AwsSigV4Auth(_Part):
-    """AWS Signature Version 4."""
-
-    type: Literal["aws_sigv4"]
-    access_key: str = Field(description="The access key id.")
-    secret_key: str = Field(repr=False, description="The secret access key.")
-    region: str = Field(description="The region, as `eu-west-3`.")
-    service: str = Field(description="The service, as `s3`.")
-    session_token: str | None = Field(
-        None, repr=False, description="A temporary credential's token."
-    )
-
-
-AnyAuth = BearerAuth | BasicAuth | ApiKeyAuth | OAuth2Auth | AwsSigV4Auth
-
-
-def _available(auth: AnyAuth) -> AnyAuth:
-    if auth.type in {"oauth2", "aws_sigv4"}:
-        raise ValueError(
-            f"`type = {auth.type!r}` is not available in this version; fetch a token with a "
-            "python step, or use bearer, basic or api_key"
-        )
-    return auth
-
-
-Auth = Annotated[AnyAuth, Discriminator("type"), AfterValidator(_available)]
-Headers = Annotated[dict[str, str], AfterValidator(headers.checked)]
 
 
 class ConnectorSpec(_Part):
@@ -196,8 +130,30 @@ class HttpConnectorSpec(ConnectorSpec):
         default_factory=dict, repr=False, description="Sent with every request."
     )
     auth: Auth | None = Field(
-        None, repr=False, description="Credentials: bearer, basic or api_key."
+        None,
+        repr=False,
+        description="Credentials: bearer, basic, api_key, oauth2 or aws_sigv4.",
     )
+    timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] | Token | None = Field(
+        None, description="What one request may take, to its last byte; absent: the step's time."
+    )
+    max_connections: Annotated[int, Field(ge=1, le=100)] | Token = Field(
+        10, description="At most so many requests per worker at once; others wait."
+    )
+    ca_file: str | None = Field(
+        None,
+        description="Certificates to trust besides the known ones, PEM, relative to the project.",
+    )
+    proxy: str | None = Field(
+        None, repr=False, description="An HTTP proxy to go through: http://user:password@host:port"
+    )
+
+    @field_validator("url", "proxy")
+    @classmethod
+    def _an_address(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and "${" not in value and not value.lower().startswith(("https://", "http://")):
+            raise ValueError(f"`{info.field_name}` is not absolute; begin it with https://")
+        return value
 
 
 class LdapConnectorSpec(ConnectorSpec):

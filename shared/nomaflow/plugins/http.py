@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from nomaflow.connectors import http_client
 from nomaflow.connectors.http import HttpSettings
-from nomaflow.connectors.http_client import Reply, Request
+from nomaflow.connectors.http_client import HttpClient, Reply, Request
 from nomaflow.errors import StepError
 
 _EXCERPT = 2000
@@ -15,10 +15,17 @@ _BODIES = ("json", "data", "content", "body")
 
 
 class StepHttp:
-    """Requests of a function; `settings` are those of an HTTP connector, or the plain ones."""
+    """Requests of a function; `settings` are those of an HTTP connector, or the plain ones.
+
+    The same door as the `http` step's: one guard, one set of credentials, connections kept. A
+    function that runs loops of its own has a client in each.
+    """
 
     def __init__(self, settings: HttpSettings | None = None) -> None:
         self._settings = settings or HttpSettings()
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, HttpClient] = (
+            WeakKeyDictionary()
+        )
 
     async def request(
         self,
@@ -42,17 +49,30 @@ class StepHttp:
             max_bytes=max_bytes,
             follow_redirects=follow_redirects,
         )
+        client = self._client()
         try:
             async with asyncio.timeout(timeout):
-                reply = await http_client.send(self._settings, request)
+                reply = await client.send(request)
         except TimeoutError:
-            where = http_client.shown_address(self._settings, request)
+            where = client.shown_address(request)
             raise StepError(
                 f"{request.method} {where}: no answer within {timeout:g} s", category="timeout"
             ) from None
         if not 200 <= reply.status < 300:  # noqa: PLR2004  RFC 9110 section 15.3
             raise _refused(request.method, reply)
         return reply.body
+
+    def _client(self) -> HttpClient:
+        loop = asyncio.get_running_loop()
+        if loop not in self._clients:
+            self._clients[loop] = HttpClient(self._settings)
+        return self._clients[loop]
+
+    async def close(self) -> None:
+        """Close the connections made in the running loop."""
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.close()
 
     async def get(self, url: str, **options: Any) -> Any:
         return await self.request("GET", url, **options)

@@ -12,13 +12,19 @@ if TYPE_CHECKING:
 
     from nomaflow.project.folder import Project
 
+MOST_LEARNED = 100
+
 
 @dataclass(slots=True)
 class Secrets:
-    """The mask, made anew when `.env` changes (T12); `always` are secrets that are in no file."""
+    """The mask, made anew when `.env` changes (T12); `always` are secrets that are in no file.
+
+    Access tokens that requests fetch are `learn`ed: the newest hundred stay masked.
+    """
 
     project: Project
     always: tuple[str, ...] = ()
+    _learned: tuple[str, ...] = ()
     _env: Mapping[str, str] | None = None
     _masker: Masker = field(default_factory=lambda: Masker(()))
 
@@ -27,9 +33,15 @@ class Secrets:
         env = self.project.env()
         if env is not self._env:
             public = {env[name] for name in self.project.public_env if name in env}
-            self._masker = Masker((*env.values(), *self.always), public)
+            self._masker = Masker((*env.values(), *self.always, *self._learned), public)
             self._env = env
         return self._masker
+
+    def learn(self, secret: str) -> None:
+        """Mask `secret` too from now on."""
+        if secret not in self._learned:
+            self._learned = (*self._learned, secret)[-MOST_LEARNED:]
+            self._env = None
 
     def masked(self, value: Any) -> Any:
         """Return a value as it may be logged or shown."""

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from nomaflow.connectors.http import HttpSettings
+from nomaflow.connectors.http_client import HttpClient
 from nomaflow.connectors.sql import SqlConnector
 
 Interrupt = Literal["retry", "fail"]
@@ -154,13 +154,19 @@ class StepRunContext(Protocol):
         """Tell listeners how far the step has come."""
 
     async def sql(self, name: str) -> SqlConnector:
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the step's `timeout_seconds` is over."""
+
         """Open the SQL connector `name` for this step; the context closes it after the step.
 
         StepError when it is unknown or not SQL.
         """
 
-    def http(self, name: str | None) -> HttpSettings:
-        """The settings of the HTTP connector `name`, or the plain ones of a step without connector.
+    def http(self, name: str | None) -> HttpClient:
+        """The client of the HTTP connector `name`, or the plain one of a step without connector.
+
+        Its connections, tokens and bounds are shared by all steps of the worker.
 
         StepError when it is unknown or not HTTP.
         """

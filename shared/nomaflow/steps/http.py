@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
+import re
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from nomaflow.connectors import http_client
-from nomaflow.connectors.http import HttpSettings
-from nomaflow.connectors.http_client import Reply, Request
-from nomaflow.connectors.spec import Auth, Headers
-from nomaflow.errors import StepError
+from nomaflow.connectors import http_tries
+from nomaflow.connectors.auth import Auth, Headers
+from nomaflow.connectors.http_client import IDEMPOTENT, HttpClient, Reply, Request
+from nomaflow.connectors.http_tries import LONGEST_WAIT, RefusedError, Tries
 from nomaflow.steps.base import Interrupt, Step, StepResult, StepRunContext
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
-
-EXCERPT = 500
-LONGEST_WAIT = 300.0
-"""Seconds a retry inside the step may wait; a longer Retry-After is left to the step's policy."""
+KEY = "Idempotency-Key"
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_REPEATABLE = _SAFE | {"PUT", "DELETE"}
-_WORTH_RETRYING = frozenset({408, 425, 429})
-_SHOWN_HEADERS = (
-    "content-type",
-    "date",
-    "etag",
-    "last-modified",
-    "link",
-    "location",
-    "ratelimit-remaining",
-    "ratelimit-reset",
-    "retry-after",
-    "x-ratelimit-remaining",
-    "x-ratelimit-reset",
-    "x-request-id",
-    "x-total-count",
+_MOST_HEADERS = 100
+_LONGEST_HEADER = 4_000
+_SECRET_HEADER = re.compile(
+    r"cookie|authenticat|authoriz|token|secret|signature|password|credential|api-?key|session",
+    re.IGNORECASE,
 )
 
 
@@ -50,6 +36,7 @@ class HttpStep(Step):
 
     type_name: ClassVar[str] = "http"
     title: ClassVar[str] = "HTTP request"
+    dry_runs: ClassVar[bool] = True
 
     connector: str | None = Field(
         None, description="An HTTP connector; its URL is the base of a relative `url`."
@@ -66,7 +53,9 @@ class HttpStep(Step):
     )
     headers: Headers = Field(default_factory=dict, description="Request headers.")
     body: Any = Field(None, description="A table or array is sent as JSON, text as it is.")
-    auth: Auth | None = Field(None, description="Credentials: bearer, basic or api_key.")
+    auth: Auth | None = Field(
+        None, description="Credentials: bearer, basic, api_key, oauth2 or aws_sigv4."
+    )
     expected_statuses: tuple[Annotated[int, Field(ge=100, le=599)], ...] = Field(
         (), description="Statuses that count as success; absent: any 2xx."
     )
@@ -75,6 +64,10 @@ class HttpStep(Step):
     )
     retry_delay_seconds: float = Field(
         5, ge=0, le=LONGEST_WAIT, description="Wait between them, unless Retry-After says more."
+    )
+    idempotent: bool = Field(
+        default=False,
+        description="A POST or PATCH may be repeated: the server knows it by its Idempotency-Key.",
     )
     max_bytes: int = Field(
         10_000_000, ge=1, description="The largest decoded body accepted, in bytes."
@@ -92,45 +85,43 @@ class HttpStep(Step):
 
     def interrupt_default(self) -> Interrupt:
         """Requests that mean the same when sent twice may be (RFC 9110 section 9.2.2)."""
-        return "retry" if self.method in _REPEATABLE else "fail"
+        return "retry" if self._repeatable else "fail"
+
+    @property
+    def _repeatable(self) -> bool:
+        own_key = any(name.lower() == KEY.lower() for name in self.headers)
+        return self.method in IDEMPOTENT or self.idempotent or own_key
 
     async def run(self, ctx: StepRunContext) -> StepResult:
         """Send the request; StepError with the status, an excerpt and the output for a refusal."""
-        settings = ctx.http(self.connector)
-        request = self._request()
+        client = ctx.http(self.connector)
+        request = self._request(ctx)
         if ctx.dry_run and self.method not in _SAFE:
-            return self._rehearse(ctx, settings, request)
-        for tries_left in range(self.retry_count, -1, -1):
-            try:
-                return await self._once(ctx, settings, request)
-            except StepError as error:
-                wait = self._wait(error)
-                if wait is None or not tries_left:
-                    raise
-                said = f"{error.message}; trying again in {wait:g} s ({tries_left} more)"
-                ctx.log.warning(said)
-                await asyncio.sleep(wait)
-        raise AssertionError("the last try returns or raises")
-
-    async def _once(
-        self, ctx: StepRunContext, settings: HttpSettings, request: Request
-    ) -> StepResult:
-        reply = await http_client.send(settings, request)
-        output = output_of(reply)
-        if not self._expects(reply.status):
-            raise StepError(
-                refusal(self.method, reply),
-                retry_after=reply.retry_after,
-                output=output,
-                http_status=reply.status,
+            return self._rehearse(ctx, client, request)
+        tries = Tries(
+            count=self.retry_count,
+            delay_seconds=self.retry_delay_seconds,
+            expected=self.expected_statuses,
+            idempotent=self._repeatable,
+        )
+        try:
+            reply = await http_tries.send(
+                client,
+                request,
+                tries,
+                say=ctx.log.warning,
+                seconds_left=lambda: ctx.seconds_left,
             )
-        result = StepResult(output, summary(reply), None)
+        except RefusedError as error:
+            error.output = output_of(error.reply)
+            raise
+        result = StepResult(output_of(reply), summary(reply), None)
         said = f"{self.method} {reply.url} · {result.summary}"
         ctx.log.info(said, elapsed_ms=reply.elapsed_ms)
         return result
 
-    def _request(self) -> Request:
-        return Request(
+    def _request(self, ctx: StepRunContext) -> Request:
+        request = Request(
             method=self.method,
             url=self.url,
             query=self.query,
@@ -140,36 +131,26 @@ class HttpStep(Step):
             max_bytes=self.max_bytes,
             follow_redirects=self.follow_redirects,
         )
+        own = any(name.lower() == KEY.lower() for name in self.headers)
+        if self.method in IDEMPOTENT or own:
+            return request
+        return replace(request, headers={KEY: f"{ctx.run_id}:{ctx.step}", **self.headers})
 
-    def _expects(self, status: int) -> bool:
-        return status in self.expected_statuses if self.expected_statuses else 200 <= status < 300  # noqa: PLR2004  any 2xx
-
-    def _wait(self, error: StepError) -> float | None:
-        """Seconds before a try inside the step, or None when another would not help."""
-        status = error.http_status
-        if not error.retryable:
-            return None
-        if status is not None and status < 500 and status not in _WORTH_RETRYING:  # noqa: PLR2004  4xx
-            return None
-        wait = max(self.retry_delay_seconds, error.retry_after or 0)
-        return wait if wait <= LONGEST_WAIT else None
-
-    def _rehearse(
-        self, ctx: StepRunContext, settings: HttpSettings, request: Request
-    ) -> StepResult:
+    def _rehearse(self, ctx: StepRunContext, client: HttpClient, request: Request) -> StepResult:
         """A dry run sends nothing that could change something."""
-        where = http_client.shown_address(settings, request)
-        said = f"dry run: {self.method} {where} would be sent"
+        where = client.shown_address(request)
+        would = f"{self.method} {where} would be sent"
+        said = f"dry run: {would}"
         ctx.log.info(said)
-        return StepResult({"dry_run": True, "status": None, "body": None}, said, None)
+        output = {"dry_run": True, "executed": False, "would": would, "status": None, "body": None}
+        return StepResult(output, said)
 
 
 def output_of(reply: Reply) -> dict[str, Any]:
     """What later steps and history get of an answer; a binary body as base64 beside it."""
-    known = {name: reply.headers[name] for name in _SHOWN_HEADERS if name in reply.headers}
     out: dict[str, Any] = {
         "status": reply.status,
-        "headers": known,
+        "headers": _shown_headers(reply),
         "body": reply.body,
         "elapsed_ms": reply.elapsed_ms,
     }
@@ -177,6 +158,14 @@ def output_of(reply: Reply) -> dict[str, Any]:
         out["body"] = None
         out["body_base64"] = base64.b64encode(reply.body).decode()
     return out
+
+
+def _shown_headers(reply: Reply) -> dict[str, str]:
+    """The answer's headers in lower case, but for the values of those that carry secrets."""
+    return {
+        name: "***" if _SECRET_HEADER.search(name) else value[:_LONGEST_HEADER]
+        for name, value in list(reply.headers.items())[:_MOST_HEADERS]
+    }
 
 
 def summary(reply: Reply) -> str:
@@ -195,14 +184,3 @@ def summary(reply: Reply) -> str:
         case _:
             size = str(reply.body)[:40]
     return f"status={reply.status} · body={size}"
-
-
-def refusal(method: str, reply: Reply) -> str:
-    """The sentence for a status that was not wanted: status, and the beginning of the body."""
-    said = f"{method} {reply.url} answered {reply.status} {reply.reason}".rstrip()
-    if 300 <= reply.status < 400 and "location" in reply.headers:  # noqa: PLR2004  any 3xx
-        return f"{said}, a redirect; set follow_redirects = true, or write its target as the url"
-    if reply.body in (None, ""):
-        return said
-    text = reply.body if isinstance(reply.body, str) else repr(reply.body)
-    return f"{said}: {' '.join(text.split())[:EXCERPT]}"

@@ -23,13 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nomaflow.connectors import outbound, postgres
+from nomaflow.connectors import postgres, trust
 from nomaflow_worker.sandbox import child, guardian, isolation, processes, wire
 from nomaflow_worker.sandbox.lease_page import LeasePage
 
 _LEAVING_SECONDS = 10.0
 # What a step may need that is slow to import or to make.
-_PREPARED = (postgres, outbound.tls())
+_PREPARED = (postgres, trust.context())
 
 
 @dataclass(frozen=True, slots=True)
