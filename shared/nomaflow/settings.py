@@ -111,6 +111,9 @@ class Settings(BaseSettings):
 
     @classmethod
     def read(cls) -> Self:
+    http_only: Words = Field(
+        (), description="The only hosts that http steps may reach, comma separated; empty: any."
+    )
         """Read the environment; one NomaflowError (INVALID) names every variable that is wrong."""
         try:
             return cls()

@@ -75,7 +75,7 @@ class Options:
             timezone=settings.timezone,
             scheduler_enabled=settings.scheduler_enabled,
             graphiql=settings.graphiql,
-            http=HttpPolicy(allow_private=settings.http_private, allow_hosts=settings.http_allow),
+            http=HttpPolicy(settings.http_private, settings.http_allow, settings.http_only),
         )
 
 

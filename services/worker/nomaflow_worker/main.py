@@ -105,6 +105,7 @@ async def _run(
             reach=Reach(
                 private_hosts=settings.http_private,
                 allowed_hosts=settings.http_allow,
+                only_hosts=settings.http_only,
                 api_env=frozenset(settings.api_env_allow),
             ),
             url=f"http://{settings.host}:{settings.port}",

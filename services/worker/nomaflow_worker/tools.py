@@ -37,6 +37,7 @@ class Reach:
     private_hosts: bool = True
     allowed_hosts: tuple[str, ...] = ()
     api_env: frozenset[str] = frozenset()
+    only_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +70,4 @@ class Tools:
             allow_private=trusted and self.reach.private_hosts,
             allow_hosts=self.reach.allowed_hosts,
         )
+            only_hosts=self.reach.only_hosts,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,6 +16,20 @@ _EXCERPT = 2000
 _BODIES = ("json", "data", "content", "body")
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    client: HttpClient
+    holder: AsyncGenerator[None]
+
+
+async def _held(client: HttpClient) -> AsyncGenerator[None]:
+    """Close `client` with its loop, which ends every generator begun in it (PEP 525)."""
+    try:
+        yield
+    finally:
+        await client.close()
+
+
 class StepHttp:
     """Requests of a function; `settings` are those of an HTTP connector, or the plain ones.
 
@@ -23,9 +39,7 @@ class StepHttp:
 
     def __init__(self, settings: HttpSettings | None = None) -> None:
         self._settings = settings or HttpSettings()
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, HttpClient] = (
-            WeakKeyDictionary()
-        )
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _Kept] = WeakKeyDictionary()
 
     async def request(
         self,
@@ -49,7 +63,7 @@ class StepHttp:
             max_bytes=max_bytes,
             follow_redirects=follow_redirects,
         )
-        client = self._client()
+        client = await self._client()
         try:
             async with asyncio.timeout(timeout):
                 reply = await client.send(request)
@@ -62,17 +76,14 @@ class StepHttp:
             raise _refused(request.method, reply)
         return reply.body
 
-    def _client(self) -> HttpClient:
+    async def _client(self) -> HttpClient:
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
-            self._clients[loop] = HttpClient(self._settings)
-        return self._clients[loop]
-
-    async def close(self) -> None:
-        """Close the connections made in the running loop."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.close()
+            client = HttpClient(self._settings)
+            holder = _held(client)
+            self._clients[loop] = _Kept(client, holder)
+            await anext(holder)
+        return self._clients[loop].client
 
     async def get(self, url: str, **options: Any) -> Any:
         return await self.request("GET", url, **options)

@@ -88,8 +88,7 @@ class ChildContext:
         self.params: Mapping[str, Any] = MappingProxyType(facts["params"])
         self.state: Mapping[str, Any] = MappingProxyType(facts["state"])
         self.log = ChildLog(channel, self.log_level)
-        private, hosts = facts["policy"]
-        self._policy = HttpPolicy(allow_private=private, allow_hosts=tuple(hosts))
+        self._policy = HttpPolicy.from_json(facts["policy"])
         self.http = StepHttp(http.HttpSettings(policy=self._policy))
         self.kinds: Mapping[str, str] = facts["connectors"]
         self._steps = {

@@ -77,7 +77,7 @@ class ChildRequest:
                     "state": self.state,
                     "connectors": self.connectors,
                     "environ": self.environ,
-                    "policy": [self.policy.allow_private, self.policy.allow_hosts],
+                    "policy": self.policy.as_json(),
                 }
             },
             f"the call of {self.callable} holds",
