@@ -6,14 +6,15 @@ rung. Whatever was started is found again by the workers even when the ring is l
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nomaflow import birth, definitions, moves, overlap
+from nomaflow import birth, definitions, lineage, moves, overlap
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.lifecycle import IN_FLIGHT, RunStatus
-from nomaflow.store import births, jobs, runs, schedules
+from nomaflow.store import births, family, jobs, runs, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,8 @@ async def start(db: Database, bell: Bell, request: Request) -> Started:
             earlier = await _earlier(connection, request)
             if earlier is not None:
                 return earlier
+        if request.parent_run_id is not None:
+            spec = await lineage.of_child(connection, spec, request.parent_run_id)
         born = birth.of(
             job,
             spec,
@@ -158,9 +161,23 @@ async def abort(
 ) -> RunStatus:
     """Ask for a run's end: one that nobody works on ends here, a running one is told its owner.
 
-    Asking again for a running run is fine; history keeps the first who asked (X20). Raises
-    NomaflowError: NOT_FOUND for an unknown run, INVALID_STATE for one that is over (X23).
+    The runs that its steps started end with it. Asking again for a running run is fine; history
+    keeps the first who asked (X20). Raises NomaflowError: NOT_FOUND for an unknown run,
+    INVALID_STATE for one that is over (X23).
     """
+    status = await _abort(db, bell, run_id, by, reason)
+    await abort_children(db, bell, run_id, by=by, reason=f"its parent run {run_id} was aborted")
+    return status
+
+
+async def abort_children(db: Database, bell: Bell, run_id: UUID, *, by: str, reason: str) -> None:
+    """Ask for the end of every run that the steps of `run_id` started and nobody waits for."""
+    for child in await family.in_flight(db, run_id):
+        with contextlib.suppress(NomaflowError):  # it ended by itself meanwhile
+            await abort(db, bell, child, by=by, reason=reason)
+
+
+async def _abort(db: Database, bell: Bell, run_id: UUID, by: str, reason: str | None) -> RunStatus:
     while True:
         held = await runs.held(db, run_id)
         if held is None:

@@ -247,6 +247,13 @@ def surrender(held: Held, policy: RetryPolicy, *, repeatable: bool, why: str) ->
     )
 
 
+def stand_aside(held: Held, why: str) -> Move:
+    """Hand back a run whose step only waits for another run: the same try waits on elsewhere."""
+    step = _running(held)
+    waiting = _change(step, S.RETRYING, attempt=step.attempt - 1, tries=step.tries - 1, reason=why)
+    return _move(held, R.QUEUED, waiting, reason=why)
+
+
 def _stop_interrupted(held: Held, step: StepState, facts: dict[str, Any], reason: str) -> Move:
     return _move(
         held,
@@ -273,6 +280,13 @@ def give_up(held: Held, failure: Failure) -> Move:
         if s.status not in FINAL_STEP
     )
     return _move(held, R.FAILED, *steps, reason=reason, error=error)
+
+
+def report(held: Held, failure: Failure | None) -> Move:
+    """End a run that was executed elsewhere, as its script reports it (Z02)."""
+    if failure is None:
+        return _move(held, R.SUCCEEDED)
+    return _move(held, R.FAILED, reason=failure.message, error=failure.as_json())
 
 
 def abort(held: Held, reason: str, *, shown: Any = None) -> Move:

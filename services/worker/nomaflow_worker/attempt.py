@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -123,7 +123,9 @@ class Attempt:
         limit = asyncio.timeout(step.timeout_seconds)
         try:
             async with limit:
-                result = await prepared.step.run(self._context)
+                result = await prepared.step.carry_out(self._context)
+            if proposed := self._context.proposed:
+                result = replace(result, watermarks={**result.watermarks, **proposed})
             return Outcome(result=result, shown=shown)
         except asyncio.CancelledError:
             return Outcome(shown=shown)

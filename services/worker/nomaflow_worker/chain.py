@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from nomaflow import definitions, lifecycle, moves
+from nomaflow import definitions, dispatch, lifecycle, moves
 from nomaflow.errors import Failure, NomaflowError, StepError
 from nomaflow.lifecycle import Onward, RunStatus, StepStatus
 from nomaflow.steps.base import EarlierStep
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 STOPPING = "its worker is stopping"
+CALL = "call_job"
 
 
 class Stop(Enum):
@@ -74,6 +75,7 @@ class Chain:
         self._stop_words = ""
         self._nudged = asyncio.Event()
         self._shown: Any = None
+        self._calls = False
         self._log = log.bind(run_id=str(claimed.run_id), job=claimed.job_name)
 
     @property
@@ -90,8 +92,13 @@ class Chain:
         self._nudged.set()
 
     def drain(self) -> None:
-        """Hand the rest of the chain back at the next boundary between steps or tries."""
+        """Hand the rest of the chain back at the next boundary between steps or tries.
+
+        A step that only waits for another run is such a boundary itself.
+        """
         self.draining = True
+        if self._calls:
+            self.stop(Stop.SURRENDER)
         self._nudged.set()
 
     async def run(self) -> None:
@@ -169,7 +176,12 @@ class Chain:
         except (NomaflowError, StepError) as error:
             outcome = Outcome(error=error)
         else:
+            self._calls = step.type == CALL
+            if self._calls and self.draining:
+                self.stop(Stop.SURRENDER)
+                return
             outcome = await self._attempt.run(step, state, prepared)
+            self._calls = False
         self._shown = self._brief(outcome.shown)
         if isinstance(outcome.error, LeaseOverError):
             self.stop(Stop.LOST)  # frozen for so long that anyone may have claimed the run
@@ -245,6 +257,8 @@ class Chain:
         match self.stopping:
             case Stop.ABORT | Stop.TIME_UP:
                 move = moves.abort(self.held, self._stop_words, shown=self._shown)
+            case Stop.SURRENDER if step.type == CALL and state.status is StepStatus.RUNNING:
+                move = moves.stand_aside(self.held, f"handed back: {STOPPING}")
             case Stop.SURRENDER if state.status is StepStatus.RUNNING:
                 repeatable = self._ahead.repeatable(step, state)
                 policy = spec.retry_for(step)
@@ -274,6 +288,8 @@ class Chain:
         why = "its worker is gone"
         self._say("WARNING", f"step `{step.name}` was interrupted: {why}", step)
         repeatable = self._ahead.repeatable(step, state)
+        if step.type == CALL and not repeatable:
+            await self._end_children(f"step `{step.name}` of its parent run was interrupted")
         move = moves.interrupt(
             self.held,
             spec.retry_for(step),
@@ -305,6 +321,15 @@ class Chain:
         level = "ERROR" if move.status is RunStatus.FAILED else "INFO"
         self._say(level, f"run {move.status.value}{why}", None)
         await self.record.write(move, alarms.on_final(self.tools, self.claimed, spec, move))
+        if move.status is not RunStatus.SUCCEEDED and any(s.type == CALL for s in spec.steps):
+            await self._end_children(f"its parent run is {move.status.value}")
+
+    async def _end_children(self, why: str) -> None:
+        """End the runs that a step of this one started and does not wait for any more."""
+        with contextlib.suppress(OSError, TimeoutError, *self.tools.db.Error):
+            await dispatch.abort_children(
+                self.tools.db, self.tools.bell, self.claimed.run_id, by="nomaflow", reason=why
+            )
 
     def _onward(self, after: StepSpec) -> Onward:
         return self._ahead.onward(self.held, after, self._brief)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nomaflow.connectors.sql import Session
 from nomaflow.plugins.level_log import LevelLog
 from nomaflow.store import logs
+from nomaflow_worker.calling import Calling
 from nomaflow_worker.keeping import RETRIES, Keeper
 from nomaflow_worker.sandbox.request import ChildRequest, Limits
 
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
     from nomaflow.connectors.http import HttpPolicy
     from nomaflow.connectors.http_client import HttpClient
     from nomaflow.connectors.sql import SqlConnector
-    from nomaflow.steps.base import DueBatch, EarlierStep, FailedItems, PythonCall
+    from nomaflow.steps.base import (
+        ChildEnd,
+        DueBatch,
+        EarlierStep,
+        FailedItems,
+        JobCall,
+        PythonCall,
+    )
     from nomaflow.store.claims import Claimed
     from nomaflow_worker.journal import Journal
     from nomaflow_worker.rendering import Prepared
@@ -68,6 +76,7 @@ class Context:
     ) -> None:
         self._tools, self._claimed, self._journal = tools, claimed, journal
         self._position, self._timeout, self._policy = position, timeout_seconds, policy
+        self._until = time.monotonic() + timeout_seconds
         self.step, self.attempt, self.outputs, self.state = step, attempt, outputs, state
         self.params = prepared.params
         self.log = StepLog(journal, step)
@@ -75,8 +84,9 @@ class Context:
         self._backends: list[dict[str, Any]] = []
         self._notes: set[asyncio.Task[None]] = set()
         self._cancelled = False
+        self.proposed: dict[str, str] = {}
+        """Moves of watermarks that a function proposed in this try."""
         self._keeper = Keeper(tools, claimed, step, position)
-        self._until = time.monotonic() + timeout_seconds
 
     @property
     def run_id(self) -> UUID:
@@ -220,6 +230,11 @@ class Context:
         )
         return await self._tools.sandbox.call(request, _Ear(self), timeout_seconds=self._timeout)
 
+    async def call_job(self, call: JobCall) -> ChildEnd:
+        """Run a child and wait for its end."""
+        calling = Calling(self._tools, self._claimed, self._position, self.attempt)
+        return await calling.whole(call, self.log, self.is_cancelled)
+
     async def connector(self, name: str) -> Mapping[str, Any]:
         """Settings for a child that opens its own connection."""
         return self._tools.connections.table(name)
@@ -258,6 +273,9 @@ class _Ear:
 
     def backend_pid(self, connector: str, pid: int) -> None:
         self._context.backend_pid(connector, pid)
+
+    def watermark(self, name: str, value: str) -> None:
+        self._context.proposed[name] = value
 
     async def connector(self, name: str) -> Mapping[str, Any]:
         return await self._context.connector(name)

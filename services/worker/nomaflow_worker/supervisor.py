@@ -16,6 +16,7 @@ import structlog
 from nomaflow import moves
 from nomaflow.store import claims
 from nomaflow_worker.chain import Chain, Stop
+from nomaflow_worker.children import MOST_WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,11 +50,17 @@ class Supervisor:
         """Set when a claim's answer was lost: whether it was one of expired leases."""
         self._looked_for_expired = 0.0
         self.draining = False
+        tools.children.wake = self.wake
 
     @property
     def running(self) -> int:
         """How many runs it carries now."""
         return len(self._chains)
+
+    @property
+    def working(self) -> int:
+        """How many of them take up a place: one that waits for a run it started does not."""
+        return len(self._chains) - self.tools.children.waiting
 
     def wake(self) -> None:
         """Look for work now."""
@@ -90,7 +97,7 @@ class Supervisor:
             return False
         if self._unheard is not None:
             await self._take_unheard(expired=self._unheard)
-        room = self.capacity - self.running
+        room = self.capacity - self.working
         if room <= 0:
             return False
         now = self._loop.time()
@@ -102,7 +109,11 @@ class Supervisor:
             found += await self._take(room - len(found), expired=False)
         while room > len(found) and (turn := await self._take_turn()):
             found.append(turn)
-        return len(found) == room and self.running < self.capacity
+        return len(found) == room and self.working < self.capacity
+
+    @property
+    def _awaited_only(self) -> bool:
+        return self.tools.children.waiting >= MOST_WAITING
 
     async def _take_unheard(self, *, expired: bool) -> None:
         """Begin what the last claim took, if it took anything: its answer never came."""
@@ -126,6 +137,7 @@ class Supervisor:
             lease_seconds=self.tools.limits.lease_seconds,
             tags=self._tags,
             expired=expired,
+            awaited_only=self._awaited_only,
         )
         self._unheard = None
         for claimed in taken:
@@ -139,6 +151,7 @@ class Supervisor:
             self.tools.name,
             lease_seconds=self.tools.limits.lease_seconds,
             tags=self._tags,
+            awaited_only=self._awaited_only,
         )
         self._unheard = None
         if taken is not None:
@@ -164,11 +177,12 @@ class Supervisor:
         try:
             await chain.run()
         finally:
-            was_full = self.running >= self.capacity
+            was_full = self.working >= self.capacity
             with self._guard:
                 if self._chains.get(run_id) is chain:
                     del self._chains[run_id]
                     del self._fences[run_id]
+            self.tools.children.look()
             # With room to spare, whatever waited was claimed at its own ring.
             if was_full or chain.claimed.takes_turns:
                 self.wake()

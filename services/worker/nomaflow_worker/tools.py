@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nomaflow.connectors.http import HttpPolicy
+from nomaflow_worker.children import Children
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,8 +37,8 @@ class Reach:
 
     private_hosts: bool = True
     allowed_hosts: tuple[str, ...] = ()
-    api_env: frozenset[str] = frozenset()
     only_hosts: tuple[str, ...] = ()
+    api_env: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Tools:
     reach: Reach = Reach()
     url: str = ""
     """Base address of the API, for links in alerts."""
+    children: Children = field(default_factory=Children)
 
     def env_for(self, claimed: Claimed) -> Mapping[str, str]:
         """The names of `.env` that this run's definition may use."""
@@ -69,5 +71,5 @@ class Tools:
         return HttpPolicy(
             allow_private=trusted and self.reach.private_hosts,
             allow_hosts=self.reach.allowed_hosts,
-        )
             only_hosts=self.reach.only_hosts,
+        )

@@ -61,6 +61,28 @@ class PythonCall:
 
 
 @dataclass(frozen=True, slots=True)
+class JobCall:
+    """Another job to run as a child of this run and to wait for.
+
+    `params` are written for a job that renders them once more: every `${` in them is escaped.
+    """
+
+    job: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ChildEnd:
+    """How a child run ended; `output` is whole, that of the last step that put one out."""
+
+    run_id: UUID
+    status: str
+    reason: str | None
+    rows_affected: int | None
+    output: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class FailedItems:
     """Items of one batch that could not be written, kept whole for a later retry."""
 
@@ -132,6 +154,10 @@ class StepRunContext(Protocol):
         """The step's place in the chain, from 0."""
 
     @property
+    def seconds_left(self) -> float:
+        """Seconds until the step's `timeout_seconds` is over."""
+
+    @property
     def params(self) -> Mapping[str, Any]: ...
 
     @property
@@ -154,10 +180,6 @@ class StepRunContext(Protocol):
         """Tell listeners how far the step has come."""
 
     async def sql(self, name: str) -> SqlConnector:
-    @property
-    def seconds_left(self) -> float:
-        """Seconds until the step's `timeout_seconds` is over."""
-
         """Open the SQL connector `name` for this step; the context closes it after the step.
 
         StepError when it is unknown or not SQL.
@@ -173,6 +195,13 @@ class StepRunContext(Protocol):
 
     async def call_python(self, call: PythonCall) -> Any:
         """Run a function of the plugins in a child process and answer its return value."""
+
+    async def call_job(self, call: JobCall) -> ChildEnd:
+        """Start a child run, or find the one this try started before, and wait for its end.
+
+        StepError when it cannot start: no such job, params that do not fit, no room (overlap),
+        a circle of jobs that call each other.
+        """
 
     @property
     def retries_batches(self) -> bool:
@@ -215,6 +244,7 @@ class Step(BaseModel):
     type_name: ClassVar[str]
     title: ClassVar[str]
     verbatim: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    dry_runs: ClassVar[bool] = False
 
     @classmethod
     def prepare(cls, config: Mapping[str, Any], render: Callable[[Any], Any]) -> Step:
@@ -224,6 +254,13 @@ class Step(BaseModel):
     async def run(self, ctx: StepRunContext) -> StepResult:
         """Do the deed; StepError when it cannot be done."""
         raise NotImplementedError
+
+    async def carry_out(self, ctx: StepRunContext) -> StepResult:
+        """Run, or in a dry run say what would be run where the type cannot say it itself."""
+        if ctx.dry_run and not self.dry_runs:
+            words = f"would run the {self.type_name} step `{ctx.step}`"
+            return StepResult({"dry_run": True, "executed": False, "would": words}, words)
+        return await self.run(ctx)
 
     def interrupt_default(self) -> Interrupt:
         """What happens when a worker dies in the middle, unless the job says: repeat or fail."""

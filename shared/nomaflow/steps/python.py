@@ -21,6 +21,7 @@ class PythonStep(Step):
 
     type_name: ClassVar[str] = "python"
     title: ClassVar[str] = "Python function"
+    dry_runs: ClassVar[bool] = True
 
     callable: str = Field(
         max_length=255,

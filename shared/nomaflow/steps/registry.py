@@ -11,12 +11,13 @@ from pydantic import ValidationError
 
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.steps.base import Step
+from nomaflow.steps.call_job import CallJobStep
 from nomaflow.steps.http import HttpStep
 from nomaflow.steps.python import PythonStep
 from nomaflow.steps.sql_copy import SqlCopy
 from nomaflow.steps.sql_query import SqlQuery
 
-OURS: tuple[type[Step], ...] = (SqlQuery, SqlCopy, HttpStep, PythonStep)
+OURS: tuple[type[Step], ...] = (SqlQuery, SqlCopy, HttpStep, PythonStep, CallJobStep)
 GROUP = "nomaflow.steps"
 
 Problem = tuple[tuple[str, ...], str]

@@ -87,6 +87,12 @@ _TAKING_TURNS = """
           AND h.started_at IS NOT NULL AND h.finished_at IS NULL))
   ORDER BY priority DESC, queued_at LIMIT $2 FOR UPDATE SKIP LOCKED"""
 
+
+# For a worker in which so many runs wait for others that it takes only such others.
+def _awaited(due: str) -> str:
+    return due.replace("WHERE status", "WHERE parent_run_id IS NOT NULL AND status")
+
+
 # A lease also counts as held for one full lease after PostgreSQL was out of reach: nobody could
 # renew it then, and its owner may be well.
 _EXPIRED = f"""
@@ -156,7 +162,9 @@ SELECT m.*, extract(epoch FROM clock_timestamp() - m.started_at)::float8 AS elap
 FROM mine m ORDER BY m.priority DESC, m.queued_at"""
 
 _CLAIM_WAITING = _CLAIM.format(due=_WAITING)
+_CLAIM_AWAITED = _CLAIM.format(due=_awaited(_WAITING))
 _CLAIM_TURN = _CLAIM.format(due=_TAKING_TURNS)
+_CLAIM_AWAITED_TURN = _CLAIM.format(due=_awaited(_TAKING_TURNS))
 _CLAIM_EXPIRED = _CLAIM.format(due=_EXPIRED)
 _CLAIM_UNHEARD = _CLAIM.format(due=_UNHEARD)
 
@@ -169,13 +177,17 @@ async def claim(
     lease_seconds: float,
     tags: Sequence[str],
     expired: bool = False,
+    awaited_only: bool = False,
 ) -> list[Claimed]:
     """Take up to `limit` runs: waiting ones with their first step started, or expired ones.
+
+    `awaited_only` leaves out waiting ones that no other run waits for.
 
     One statement, so a run is either wholly this worker's or not at all. A run taken over has
     its interrupted step still marked running: `moves.interrupt` decides about it.
     """
-    statement = _CLAIM_EXPIRED if expired else _CLAIM_WAITING
+    waiting = _CLAIM_AWAITED if awaited_only else _CLAIM_WAITING
+    statement = _CLAIM_EXPIRED if expired else waiting
     rows = await connection.fetch(statement, owner, limit, lease_seconds, list(tags))
     return [_claimed(row) for row in rows]
 
@@ -201,7 +213,12 @@ def _claimed(row: Record) -> Claimed:
 
 
 async def claim_turn(
-    connection: Connection | Database, owner: str, *, lease_seconds: float, tags: Sequence[str]
+    connection: Connection | Database,
+    owner: str,
+    *,
+    lease_seconds: float,
+    tags: Sequence[str],
+    awaited_only: bool = False,
 ) -> Claimed | None:
     """Take one run that waits for its turn or for a named lock, if it may start now.
 
@@ -209,7 +226,8 @@ async def claim_turn(
     of them have it, and the other takes its turn later.
     """
     try:
-        rows = await connection.fetch(_CLAIM_TURN, owner, 1, lease_seconds, list(tags))
+        statement = _CLAIM_AWAITED_TURN if awaited_only else _CLAIM_TURN
+        rows = await connection.fetch(statement, owner, 1, lease_seconds, list(tags))
     except UniqueViolationError:
         return None
     return _claimed(rows[0]) if rows else None

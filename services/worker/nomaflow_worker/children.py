@@ -1,0 +1,70 @@
+"""Runs that wait for runs they started: they hold no place in the worker, and hear of the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from nomaflow.store import family
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from nomaflow.store.database import Database
+
+LOOK_SECONDS = 0.5
+MOST_WAITING = 500
+"""With so many waiting, a worker takes only runs that somebody waits for."""
+
+
+class Children:
+    """Those that wait in this worker; one question a round asks after all of their children."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.wake: Callable[[], None] = lambda: None
+        """Called when a place becomes free because its run waits now."""
+        self._awaited: dict[UUID, asyncio.Future[None]] = {}
+        self._hurry = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
+
+    def look(self) -> None:
+        """Ask at once: a run of this worker has just ended."""
+        self._hurry.set()
+
+    async def ended(self, db: Database, run_id: UUID) -> None:
+        """Wait until a run is over, whoever carries it; the database may be away meanwhile."""
+        awaited = self._awaited.get(run_id)
+        if awaited is None:
+            awaited = self._awaited[run_id] = asyncio.get_running_loop().create_future()
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(db), name="children")
+        self.look()
+        with self._giving_way():
+            try:
+                await awaited
+            finally:
+                self._awaited.pop(run_id, None)
+
+    @contextlib.contextmanager
+    def _giving_way(self) -> Iterator[None]:
+        self.waiting += 1
+        self.wake()
+        try:
+            yield
+        finally:
+            self.waiting -= 1
+
+    async def _look(self, db: Database) -> None:
+        while self._awaited:
+            self._hurry.clear()
+            with contextlib.suppress(OSError, TimeoutError, *db.Error):
+                for run_id in await family.over(db, list(self._awaited)):
+                    awaited = self._awaited.get(run_id)
+                    if awaited is not None and not awaited.done():
+                        awaited.set_result(None)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._hurry.wait()
