@@ -108,6 +108,23 @@ class Http(Protocol):
     async def delete(self, url: str, **options: Any) -> Any: ...
 
 
+class State(Protocol):
+    """The job's watermarks, by name: how far it has come, kept from one run to the next.
+
+    They read as they were when the run began, plus what this function has set itself.
+    """
+
+    def __getitem__(self, name: str) -> str: ...
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The watermark `name`, or the default when it was never set."""
+
+    def set(self, name: str, value: Any) -> None:
+        """Propose a move to text, a number, a day or a time; written if the whole run succeeds."""
+
+
 class StepContext(Protocol):
     """The step a plugin's function runs for (seeds 000 and 001)."""
 
@@ -150,8 +167,8 @@ class StepContext(Protocol):
         """The merged parameters of this step."""
 
     @property
-    def state(self) -> Mapping[str, Any]:
-        """The job's watermarks, read-only."""
+    def state(self) -> State:
+        """The job's watermarks."""
 
     @property
     def log(self) -> Log: ...

@@ -27,6 +27,7 @@ from nomaflow.plugins.binding import bind
 from nomaflow.plugins.http import StepHttp
 from nomaflow.plugins.level_log import LevelLog
 from nomaflow.plugins.offers import offers
+from nomaflow.plugins.state import State
 from nomaflow.step_context import EarlierStep
 from nomaflow.steps import base
 
@@ -75,7 +76,7 @@ class TestContext:
         self.dry_run = dry_run
         self.log_level = "INFO"
         self.params: Mapping[str, Any] = params or {}
-        self.state: Mapping[str, Any] = state or {}
+        self.state = State(state or {})
         self.log = TestLog()
         self.http: Any = http or StepHttp()
         self.connectors = connectors or {}

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum, IntEnum
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import pytest
 
 from nomaflow.errors import StepError
 from nomaflow.plugins.binding import bind
+from nomaflow.plugins.offers import offers
+from nomaflow.testing import TestContext
 
 CTX = object()
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Level(IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Mine:
+    """A type that nothing is made into."""
 
 
 def call(function, *, kwargs=None, params=None, offers=None) -> Any:
@@ -130,7 +151,33 @@ def test_a_missing_argument_is_named():
         (int | None, "", None),
         (int | None, None, None),
         (int | str, "7", "7"),
-        (list, "7", "7"),
+        (list, "[7]", [7]),
+        (list[int], ["7", 8], [7, 8]),
+        (list[int], "[1, 2]", [1, 2]),
+        (tuple[int, ...], ["1", "2"], (1, 2)),
+        (tuple[str, int], ["a", "2"], ("a", 2)),
+        (set[str], ["a", "a"], {"a"}),
+        (Sequence[float], ["1.5"], [1.5]),
+        (dict, '{"a": 1}', {"a": 1}),
+        (Mapping[str, date], {"a": "2026-05-01"}, {"a": date(2026, 5, 1)}),
+        (list[int] | None, "", None),
+        (Literal["full", "delta"], "delta", "delta"),
+        (Literal[1, 2], "2", 2),
+        (Literal["a"] | None, None, None),
+        (Colour, "red", Colour.RED),
+        (Colour, "BLUE", Colour.BLUE),
+        (Level, "2", Level.HIGH),
+        (date, "2026-05-01", date(2026, 5, 1)),
+        (date, "2026-05-01T00:00:00Z", date(2026, 5, 1)),
+        (datetime, "2026-05-01T02:03:04Z", datetime(2026, 5, 1, 2, 3, 4, tzinfo=UTC)),
+        (datetime | None, "", None),
+        (Decimal, "12.30", Decimal("12.30")),
+        (Decimal, 1.1, Decimal("1.1")),
+        (timedelta, 90, timedelta(seconds=90)),
+        (UUID, "00000000-0000-7000-8000-000000000000", UUID(int=0x70008000 << 48)),
+        (Annotated[int, "rows"], "7", 7),
+        (Any, "7", "7"),
+        (Mine | int, "7", "7"),
         (dict[str, int], {"a": 1}, {"a": 1}),
         ("float", "1.5", 1.5),
         ("NotKnownHere", "1.5", "1.5"),
@@ -154,6 +201,21 @@ def test_text_becomes_what_the_annotation_says(annotation, given, expected):
         (bool, "perhaps", "m:f wants 'value' as bool, and 'perhaps' is not one"),
         (int | None, "x", "m:f wants 'value' as int or none, and 'x' is not one"),
         (float, [], "m:f wants 'value' as float, and [] is not one"),
+        (list[int], ["x"], "m:f wants 'value' as list of int, and ['x'] is not one"),
+        (list[int], "1, 2", "m:f wants 'value' as list of int, and '1, 2' is not one"),
+        (tuple[str, int], ["a"], "m:f wants 'value' as tuple of int, and ['a'] is not one"),
+        (dict[str, int], "[]", "m:f wants 'value' as dict of int, and '[]' is not one"),
+        (Literal["a", "b"], "c", "m:f wants 'value' as one of 'a', 'b', and 'c' is not one"),
+        (Colour, "green", "m:f wants 'value' as one of 'red', 'blue', and 'green' is not one"),
+        (date, "2026-02-30", "m:f wants 'value' as date, and '2026-02-30' is not one"),
+        (
+            date,
+            "2026-05-01T10:00:00",
+            "m:f wants 'value' as date, and '2026-05-01T10:00:00' is not one",
+        ),
+        (Decimal, "1,5", "m:f wants 'value' as Decimal, and '1,5' is not one"),
+        (int, "9" * 5000, f"m:f wants 'value' as int, and '{'9' * 79} is not one"),
+        (list, "[" * 100_000, f"m:f wants 'value' as list, and '{'[' * 79} is not one"),
     ],
 )
 def test_what_cannot_be_converted_fails_in_words(annotation, given, words):
@@ -177,3 +239,34 @@ def test_a_decorated_function_is_bound_by_the_signature_it_wraps():
         return n
 
     assert call(f, kwargs={"n": "4"}) == 8
+
+
+@pytest.mark.parametrize(
+    ("engine", "given", "seen"),
+    [(True, {}, True), (True, {"dry_run": False}, True), (False, {"dry_run": "yes"}, True)],
+)
+def test_a_dry_run_reaches_the_function_whatever_its_params_say(engine, given, seen):
+    def f(ctx, *, dry_run: bool = False):
+        return dry_run
+
+    assert call(f, params=given, offers={"dry_run": engine}) is seen
+    assert call(f, params={}, offers={"dry_run": False}) is False
+
+
+def test_every_offer_of_the_second_vocabulary_is_there():
+    ctx = TestContext(connectors={"default": "C"}, params={"a": 1}, outputs={"one": {"x": 1}})
+    given = offers(
+        ctx, kwargs={"b": 2}, connectors=ctx.connectors, last_step=ctx.previous_step("one")
+    )
+
+    def f(*, connectors, pools, params, step_kwargs, previous_step, logger, settings, **_):
+        assert list(connectors) == list(pools) == ["default"]
+        assert (params, step_kwargs, previous_step.output) == ({"a": 1}, {"b": 2}, {"x": 1})
+        assert logger is ctx.log
+        return dict(settings)
+
+    bound = bind("m:f", f, ctx, kwargs={}, params={}, offers=given)
+    settings = f(**bound.kwargs)
+    assert settings["session_user"] == "tester"
+    assert settings["dry_run"] is False
+    assert {"run_id", "job_id", "step_name", "session_user", "dry_run"} < given.keys()

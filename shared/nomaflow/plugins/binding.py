@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import types
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any
 
 from nomaflow.errors import StepError
+from nomaflow.plugins import coercion
 
-_TRUE = {"true", "t", "yes", "y", "1", "on"}
-_FALSE = {"false", "f", "no", "n", "0", "off"}
 _CONTEXT_NAMES = {"ctx", "context"}
 _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -41,8 +38,8 @@ def bind(
     The first positional parameter is the context, unless its name is that of a value given
     here. `kwargs` are the step's own and must all be taken; `params` are taken where the
     function has a name for them or `**` catches them; `offers` only where it declares the name
-    and nobody gave a value. Text is made the annotated int, float, bool or str (P13).
-    StepError, not to be retried, when it does not fit.
+    and nobody gave a value; in a dry run `dry_run` is true whatever was given (X32). Text is made
+    what the annotation says (P13). StepError, not to be retried, when it does not fit.
     """
     signature = inspect.signature(function)
     given = {**params, **kwargs}
@@ -66,8 +63,10 @@ def bind(
             arguments[key] = _coerced(name, key, value, hints.get(key))
         elif catches_all and (context is None or key != context.name):
             arguments[key] = value
-    for key in named.keys() - arguments.keys() & offers.keys():
+    for key in (named.keys() - arguments.keys()) & offers.keys():
         arguments[key] = offers[key]()
+    if "dry_run" in arguments and "dry_run" in offers:
+        arguments["dry_run"] = arguments["dry_run"] or offers["dry_run"]()
     _refuse_gaps(name, named, arguments)
     if context is None:
         return Bound((), arguments)
@@ -124,64 +123,12 @@ def _hints(function: Callable[..., Any]) -> Mapping[str, Any]:
 
 
 def _coerced(name: str, key: str, value: Any, hint: Any) -> Any:
-    """Turn `value` into what the annotation says, where it says int, float, bool or str."""
-    kinds = _kinds(hint)
-    if value is None or not kinds or any(_is(value, kind) for kind in kinds):
-        return value
-    if value == "" and types.NoneType in kinds:
-        return None
-    for kind in kinds:
-        try:
-            return _CONVERT[kind](value)
-        except (KeyError, TypeError, ValueError, OverflowError):
-            continue
-    words = " or ".join("none" if kind is types.NoneType else kind.__name__ for kind in kinds)
-    raise _refusal(f"{name} wants {key!r} as {words}, and {value!r:.80} is not one")
-
-
-def _kinds(hint: Any) -> list[type]:
-    """The types of an annotation; none when one of them is not ours to convert to."""
-    origin = typing.get_origin(hint)
-    parts = typing.get_args(hint) if origin in (typing.Union, types.UnionType) else (hint,)
-    if all(part in _CONVERT or part is types.NoneType for part in parts):
-        return list(parts)
-    return []
-
-
-def _is(value: Any, kind: type) -> bool:
-    """An exact match: True is no int here, and 3 no float."""
-    return type(value) is kind
-
-
-def _to_int(value: Any) -> int:
-    if isinstance(value, float) and not value.is_integer():
-        raise ValueError
-    return int(value)
-
-
-def _to_bool(value: Any) -> bool:
-    word = str(value).strip().lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise ValueError
-
-
-def _to_str(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return str(value)
-    raise TypeError
-
-
-_CONVERT: dict[Any, Callable[[Any], Any]] = {
-    int: _to_int,
-    float: float,
-    bool: _to_bool,
-    str: _to_str,
-}
+    """Turn `value` into what the annotation says, where it says something that can be made."""
+    try:
+        return coercion.coerced(value, hint)
+    except ValueError:
+        words = coercion.in_words(hint)
+        raise _refusal(f"{name} wants {key!r} as {words}, and {value!r:.80} is not one") from None
 
 
 def _refusal(sentence: str) -> StepError:

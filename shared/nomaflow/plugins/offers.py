@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from nomaflow.step_context import EarlierStep, StepContext
@@ -38,6 +39,7 @@ def offers(
         "connectors": lambda: by_name,
         "pools": lambda: by_name,
         "params": lambda: ctx.params,
+        "settings": lambda: _settings(ctx),
         "step_kwargs": lambda: kwargs,
         "previous_step": lambda: last_step,
         "logger": lambda: ctx.log,
@@ -47,3 +49,20 @@ def offers(
         "session_user": lambda: ctx.session_user,
         "dry_run": lambda: ctx.dry_run,
     }
+
+
+def _settings(ctx: StepContext) -> Mapping[str, Any]:
+    """The facts of the run as one table, for functions that want it whole."""
+    return MappingProxyType(
+        {
+            "run_id": ctx.run_id,
+            "job_id": ctx.job_id,
+            "step_name": ctx.step_name,
+            "attempt": ctx.attempt,
+            "triggered_by": ctx.triggered_by,
+            "session_user": ctx.session_user,
+            "scheduled_for": ctx.scheduled_for,
+            "dry_run": ctx.dry_run,
+            "log_level": ctx.log_level,
+        }
+    )

@@ -15,6 +15,7 @@ from nomaflow.connectors.http import HttpPolicy
 from nomaflow.errors import StepError
 from nomaflow.plugins.http import StepHttp
 from nomaflow.plugins.level_log import LevelLog
+from nomaflow.plugins.state import State
 from nomaflow_worker.sandbox import wire
 from nomaflow_worker.sandbox.channel import Channel
 
@@ -86,7 +87,9 @@ class ChildContext:
         self.dry_run: bool = facts["dry_run"]
         self.log_level: str = facts["log_level"]
         self.params: Mapping[str, Any] = MappingProxyType(facts["params"])
-        self.state: Mapping[str, Any] = MappingProxyType(facts["state"])
+        self.state = State(
+            facts["state"], lambda name, value: channel.send({"state": [name, value]})
+        )
         self.log = ChildLog(channel, self.log_level)
         self._policy = HttpPolicy.from_json(facts["policy"])
         self.http = StepHttp(http.HttpSettings(policy=self._policy))

@@ -147,6 +147,8 @@ class Conversation:
                     self._listener.progress(report)
                 case {"backend": [str(name), int(pid)]}:
                     self._listener.backend_pid(name, pid)
+                case {"state": [str(name), str(value)]}:
+                    self._listener.watermark(name, value)
                 case {"ask": str(what), "name": str(name), "number": int(number)}:
                     await self._reply(what, name, number)
                 case _:

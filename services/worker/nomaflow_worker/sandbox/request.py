@@ -100,5 +100,8 @@ class ChildListener(Protocol):
     def backend_pid(self, connector: str, pid: int) -> None:
         """A process of a database server that works for this step."""
 
+    def watermark(self, name: str, value: str) -> None:
+        """A move of a watermark that the function proposes."""
+
     async def connector(self, name: str) -> Mapping[str, Any]:
         """The rendered table of connectors.toml for `name`; StepError when there is none."""
