@@ -261,8 +261,8 @@ async def test_parts_reach_what_a_url_reaches(pg_url):
         ("postgresql://u:ses/ame@127.0.0.1:1/d", "percent-encoded"),
         ("postgresql://u:ses#ame@127.0.0.1:1/d", "percent-encoded"),
         ("postgresql://u:1/sesame@127.0.0.1:1/d", "percent-encoded"),
-        ("mysql://u:sesame@h/d", "not available in this version"),
-        ("sqlite:///sesame.db", "not available in this version"),
+        ("mysql://u:sesame@127.0.0.1:1/d", "cannot connect"),
+        ("oracle://u:sesame@h/d", "pip install 'nomaflow[oracle]'"),
         ("sesame", "postgresql://"),
     ],
 )

@@ -46,3 +46,43 @@ def test_names_are_numbered_once_or_once_per_place():
 def test_texts_that_number_their_own_parameters_or_hold_nul_are_refused(sql):
     with pytest.raises(NomaflowError):
         statement.parse(sql)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sql", "names"),
+    [
+        ("mysql", r"SELECT 'it\'s :a', :b", ("b",)),
+        ("mysql", r'SELECT "it\"s :a", :b', ("b",)),
+        ("mysql", "SELECT `:a`, `x``:c`, :b", ("b",)),
+        ("mysql", "SELECT :b # :a", ("b",)),
+        ("mysql", "SELECT 1--:a\n", ("a",)),  # minus minus, not a comment, as MySQL reads it
+        ("mysql", "SELECT 1 -- :a\n, :b", ("b",)),
+        ("mysql", "SELECT /* /* :a */ :b", ("b",)),
+        ("mysql", "SET @x := 1", ()),
+        ("mysql", "SET @x:=:b", ("b",)),
+        ("sqlite", "SELECT [a:b], `a:b`, \"a:b\", :b", ("b",)),
+        ("sqlite", r"SELECT '\', :b", ("b",)),
+        ("sqlite", "SELECT a$b, /* /* :a */ :b -- :c", ("b",)),
+        ("oracle", "SELECT q'[it's :a]', q'!it's :a!', Q'{:a}', :b FROM dual", ("b",)),
+        ("mssql", "SELECT [a]]:b], :b, geography::Parse(:b)", ("b", "b")),
+        ("mssql", "SELECT /* :a /* :b */ :c */ :d", ("d",)),
+    ],
+)
+def test_each_database_reads_its_own_language(dialect, sql, names):
+    assert statement.parse(sql, dialect).names == names
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sql"),
+    [
+        ("mysql", "SELECT ?"),
+        ("sqlite", "SELECT ?1"),
+        ("sqlite", "SELECT @a"),
+        ("sqlite", "SELECT $a"),
+        ("oracle", "SELECT :1 FROM dual"),
+        ("mssql", "SELECT ?"),
+    ],
+)
+def test_other_marks_of_parameters_are_refused(dialect, sql):
+    with pytest.raises(NomaflowError, match="write parameters as `:name`"):
+        statement.parse(sql, dialect)

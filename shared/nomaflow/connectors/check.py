@@ -13,6 +13,26 @@ from nomaflow.errors import StepError
 
 SECONDS = 5.0
 _UNAUTHORISED = (401, 403)
+# What a server is, and whom it takes us for.
+_WHO = {
+    "postgresql": (
+        "SELECT split_part(version(), ' on ', 1)",
+        "SELECT current_user || '@' || current_database()",
+    ),
+    "mysql": (
+        "SELECT concat(if(version() LIKE '%MariaDB%', 'MariaDB ', 'MySQL '), version())",
+        "SELECT concat(current_user(), ' in ', coalesce(database(), 'no database'))",
+    ),
+    "sqlite": (
+        "SELECT 'SQLite ' || sqlite_version()",
+        "SELECT count(*) || ' tables' FROM sqlite_master WHERE type = 'table'",
+    ),
+    "oracle": (
+        "SELECT banner FROM v$version FETCH FIRST 1 ROWS ONLY",
+        "SELECT user FROM dual",
+    ),
+    "mssql": ("SELECT @@VERSION", "SELECT concat(suser_sname(), ' in ', db_name())"),
+}
 _SERVER_ERROR = 500
 
 
@@ -51,13 +71,13 @@ async def _tried(name: str, spec: ConnectorSpec, policy: HttpPolicy) -> tuple[bo
 
 
 async def _sql(name: str, spec: SqlConnectorSpec) -> str:
+    dialect = sql.dialect_of(name, spec)
     opened = sql.open(name, spec, sql.Session(application="nomaflow:test"))
     try:
-        version = await opened.scalar("SELECT split_part(version(), ' on ', 1)")
-        role = await opened.scalar("SELECT current_user || '@' || current_database()")
+        said = [str(await opened.scalar(words)) for words in _WHO[dialect]]
     finally:
         await opened.close()
-    return f"{version}, {role}"
+    return ", ".join(said)
 
 
 async def _http(spec: HttpConnectorSpec, policy: HttpPolicy) -> tuple[bool, str]:

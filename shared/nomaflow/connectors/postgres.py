@@ -15,7 +15,7 @@ from nomaflow.connectors.binding import spelled
 from nomaflow.connectors.postgres_pool import PostgresConnections
 from nomaflow.connectors.postgres_statements import Statements
 from nomaflow.connectors.spec import SqlConnectorSpec
-from nomaflow.connectors.sql import Params, Result, Row, Session, SqlConnector, SqlPool
+from nomaflow.connectors.sql import Batch, Params, Result, Row, Session, SqlConnector, SqlPool
 from nomaflow.errors import NomaflowError, StepError
 
 _ROLLBACK_SECONDS = 5.0
@@ -27,7 +27,7 @@ class PostgresPool(SqlPool):
     def __init__(self, name: str, spec: SqlConnectorSpec) -> None:
         self.name = name
         self.spec = spec
-        self._connections = PostgresConnections(name, spec, int(spec.pool_size))
+        self._connections = PostgresConnections(name, spec)
 
     def connector(self, session: Session) -> PostgresConnector:
         return PostgresConnector(self.name, self.spec, session, self._connections)
@@ -89,7 +89,7 @@ class PostgresConnector(SqlConnector):
                 records = await ready.prepared.fetch(*ready.values)
         command = ready.prepared.get_statusmsg() or ""
         return Result(
-            [dict(record) for record in records], _rowcount(command), command.partition(" ")[0]
+            [self._row(record) for record in records], _rowcount(command), command.partition(" ")[0]
         )
 
     async def stream(
@@ -104,7 +104,28 @@ class PostgresConnector(SqlConnector):
         with self.translated(sql):
             ready = await self._statements.ready(connection, sql, params or {})
             async for record in ready.prepared.cursor(*ready.values, prefetch=batch):
-                yield dict(record)
+                yield self._row(record)
+
+    async def batches(
+        self, sql: str, params: Params = None, batch: int = 1000
+    ) -> AsyncGenerator[Batch, None]:
+        connection = await self.raw()
+        if not connection.is_in_transaction():
+            async with self.transaction():
+                async for found in self.batches(sql, params, batch):
+                    yield found
+            return
+        with self.translated(sql):
+            ready = await self._statements.ready(connection, sql, params or {})
+            columns = [attribute.name for attribute in ready.prepared.get_attributes()]
+            cursor = await ready.prepared.cursor(*ready.values)
+            while records := await cursor.fetch(batch):
+                yield columns, self.trimmed(records)
+
+    def _row(self, record: Any) -> Row:
+        if not self.spec.trim_strings:
+            return dict(record)
+        return {k: v.rstrip(" ") if isinstance(v, str) else v for k, v in record.items()}
 
     @asynccontextmanager
     async def transaction(self, *, read_only: bool = False) -> AsyncIterator[None]:

@@ -18,11 +18,6 @@ DRIVER = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Intern
 _ARGUMENT = re.compile(r"(?:for query argument )?\$(\d+)")
 
 
-def place(host: object, port: object, database: object, user: object) -> str:
-    """Where a connector leads, without its secret."""
-    return f"{user or 'the default role'}@{host}:{port}/{database}"
-
-
 def cannot_connect(connector: str, where: str, error: BaseException) -> StepError:
     """A connection that could not be made."""
     return StepError(

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from nomaflow.connectors import ldap_url
 from nomaflow.connectors.auth import Auth, Headers
 
 Token = Annotated[str, Field(pattern=r"\$\{")]
@@ -79,31 +80,45 @@ class SqlConnectorSpec(ConnectorSpec):
 
     kind: Literal["sql"] = Field("sql", description="A database.")
     url: str | None = Field(
-        None, repr=False, description="postgresql://user:password@host:port/database"
+        None,
+        repr=False,
+        description="postgresql://user:password@host:port/database, mysql://..., sqlite:///file",
     )
-    driver: str | None = Field(None, description="Instead of a URL: postgresql.")
+    driver: str | None = Field(
+        None, description="Instead of a URL: postgresql, mysql, sqlite, oracle or mssql."
+    )
     host: str | None = Field(None, description="Host name or address.")
     port: int | Token | None = Field(None, description="Port; each driver has its own default.")
-    database: str | None = Field(None, description="Database name.")
+    database: str | None = Field(None, description="Database name; for sqlite, the file.")
     user: str | None = Field(None, description="Role to connect as.")
     password: str | None = Field(
         None, repr=False, description="Its password; any character, nothing to escape."
     )
-    ssl_mode: str | None = Field(
-        None, description="disable, allow, prefer, require, verify-ca or verify-full."
+    ssl_mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | (
+        Token | None
+    ) = Field(None, description="disable, allow, prefer, require, verify-ca or verify-full.")
+    ca_file: str | None = Field(
+        None, description="Certificates to trust, PEM, relative to the project folder."
     )
     pool_size: Annotated[int, Field(ge=1, le=100)] | Token = Field(
         5, description="At most so many connections per worker at once."
     )
-    trim_strings: bool = Field(default=False, description="Only false in this version.")
-    coalesce_nulls: bool = Field(default=False, description="Only false in this version.")
-
-    @field_validator("trim_strings", "coalesce_nulls")
-    @classmethod
-    def _offered(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001  pydantic calls it
-        if value:
-            raise ValueError(f"`{info.field_name} = true` is not available in this version")
-        return value
+    pool_wait_seconds: Annotated[float, Field(gt=0, le=86_400)] | Token = Field(
+        60.0, description="How long a step waits for one of them to be given back."
+    )
+    connect_timeout_seconds: Annotated[float, Field(gt=0, le=600)] | Token | None = Field(
+        None, description="How long making a connection may take; absent: 10."
+    )
+    statement_timeout_seconds: Annotated[float, Field(gt=0, le=604_800)] | Token | None = Field(
+        None, description="How long one statement may take; absent: only the step's own limit."
+    )
+    trim_strings: bool = Field(
+        default=False, description="Whether text read from it loses its trailing blanks."
+    )
+    coalesce_nulls: bool = Field(
+        default=False,
+        description="As a target of sql_copy: empty or no text becomes one blank, no number 0.",
+    )
 
     @model_validator(mode="after")
     def _url_or_parts(self) -> SqlConnectorSpec:
@@ -160,15 +175,39 @@ class LdapConnectorSpec(ConnectorSpec):
     """A directory."""
 
     kind: Literal["ldap"] = Field("ldap", description="A directory.")
-    url: str = Field(description="ldap://host or ldaps://host")
+    url: str = Field(description="ldaps://host or ldap://host, with :port when it is another.")
     bind_dn: str | None = Field(None, description="Who binds; absent: anonymous.")
     bind_password: str | None = Field(None, repr=False, description="Its password.")
     ca_file: str | None = Field(
-        None, description="Certificates to trust, PEM, relative to the project folder."
+        None,
+        description="The only authorities to trust, PEM, relative to the project folder; "
+        "absent: those of the system.",
     )
     start_tls: bool = Field(
         default=False, description="Encrypt an ldap:// connection before binding."
     )
+    allow_plaintext: bool = Field(
+        default=False,
+        description="Let the password travel unencrypted to another machine.",
+    )
+    connect_timeout_seconds: Annotated[float, Field(gt=0, le=600)] | Token = Field(
+        10, description="How long to wait for a connection, in seconds."
+    )
+    receive_timeout_seconds: Annotated[float, Field(gt=0, le=3600)] | Token = Field(
+        60, description="How long to wait for each part of an answer, in seconds."
+    )
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if "${" not in self.url:
+            encryption = ldap_url.parts(self.url)[2]
+            if self.start_tls and encryption == "ldaps":
+                raise ValueError("ldaps:// is encrypted from the start; leave `start_tls` out")
+        if self.bind_dn and self.bind_password is None:
+            raise ValueError("`bind_dn` needs a `bind_password`")
+        if self.bind_password and not self.bind_dn:
+            raise ValueError("`bind_password` needs a `bind_dn`")
+        return self
 
 
 AnyConnector = Annotated[

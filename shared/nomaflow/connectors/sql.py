@@ -15,6 +15,8 @@ from nomaflow.errors import StepError
 
 Row = Mapping[str, Any]
 Params = Mapping[str, Any] | None
+Batch = tuple[Sequence[str], Sequence[Sequence[Any]]]
+"""Names of columns, and rows of values in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,12 @@ class SqlConnector(ABC):
         """Rows one by one from a cursor on the server, `batch` rows fetched at a time."""
 
     @abstractmethod
+    def batches(
+        self, sql: str, params: Params = None, batch: int = 1000
+    ) -> AsyncGenerator[Batch, None]:
+        """The same rows by the batch, as tuples: (columns, rows); nothing for an empty answer."""
+
+    @abstractmethod
     def transaction(self, *, read_only: bool = False) -> AbstractAsyncContextManager[None]:
         """All or nothing; inside another transaction, a savepoint."""
 
@@ -114,6 +122,12 @@ class SqlConnector(ABC):
     async def raw(self) -> Any:
         """The driver's own connection, for what this class does not offer (COPY)."""
 
+    def trimmed(self, rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+        """The rows as read, or without the trailing blanks of text where `trim_strings` says so."""
+        if not self.spec.trim_strings:
+            return rows
+        return [[v.rstrip(" ") if isinstance(v, str) else v for v in row] for row in rows]
+
 
 class SqlPool(ABC):
     """The connections of one connector in one process, never more than its `pool_size`."""
@@ -130,9 +144,15 @@ class SqlPool(ABC):
         """Close every connection, those in use too."""
 
 
-_DRIVERS = {"postgresql": "nomaflow.connectors.postgres"}
-_ALIASES = {"postgres": "postgresql", "mariadb": "mysql"}
-_COMING = ("mysql", "sqlite", "oracle", "mssql")
+_DRIVERS = {
+    "postgresql": "nomaflow.connectors.postgres",
+    "mysql": "nomaflow.connectors.mysql",
+    "sqlite": "nomaflow.connectors.sqlite",
+    "oracle": "nomaflow.connectors.alchemy",
+    "mssql": "nomaflow.connectors.alchemy",
+}
+_ALIASES = {"postgres": "postgresql", "mariadb": "mysql", "sqlserver": "mssql", "sqlite3": "sqlite"}
+_EXTRAS = ("mysql", "sqlite", "oracle", "mssql")
 
 
 def dialect_of(name: str, spec: SqlConnectorSpec) -> str:
@@ -142,24 +162,29 @@ def dialect_of(name: str, spec: SqlConnectorSpec) -> str:
     dialect = _ALIASES.get(word, word)
     if dialect in _DRIVERS:
         return dialect
-    if dialect in _COMING:
-        raise StepError(
-            f"connector {name!r} is a {dialect} database, which is not available in this version; "
-            "use a postgresql:// URL",
-            retryable=False,
-        )
     what = f"the scheme {scheme!r}" if scheme else "no scheme"
     raise StepError(
-        f"connector {name!r} has a URL with {what}; write postgresql://user:password@host:port/db",
+        f"connector {name!r} has a URL with {what}; write postgresql:// mysql:// sqlite:/// "
+        "oracle:// or mssql://",
         retryable=False,
     )
 
 
 def pool(name: str, spec: SqlConnectorSpec) -> SqlPool:
     """The pool of a rendered connector; no connection is made yet."""
+    dialect = dialect_of(name, spec)
     # Drivers are loaded when a connector first needs them: most are optional.
-    driver = import_module(_DRIVERS[dialect_of(name, spec)])
-    made = driver.make_pool(name, spec)
+    try:
+        driver = import_module(_DRIVERS[dialect])
+        made = driver.make_pool(name, spec)
+    except ModuleNotFoundError as error:
+        if dialect not in _EXTRAS or (error.name or "").startswith("nomaflow"):
+            raise
+        raise StepError(
+            f"connector {name!r} is a {dialect} database, and its driver is not installed here "
+            f"({error.name}); install it with `pip install 'nomaflow[{dialect}]'`",
+            retryable=False,
+        ) from None
     if not isinstance(made, SqlPool):
         raise TypeError(f"{driver.__name__}.make_pool must answer a SqlPool")
     return made

@@ -9,23 +9,50 @@ from functools import lru_cache
 
 from nomaflow.errors import Code, NomaflowError
 
-# Everything a parameter cannot be inside of, then the parameter itself. The order matters:
-# the first alternative that matches at a place wins (PostgreSQL manual, section 4.1).
-_LEXEME = re.compile(
-    r"""
-    (?P<escaped>(?<![\w$"])[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z))   # E'it\'s'
-  | (?P<literal>'(?:[^']|'')*(?:'|\Z))                        # 'it''s', and what B X U& N prefix
-  | (?P<quoted>"(?:[^"]|"")*(?:"|\Z))                         # "a name"
-  | (?P<dollar>(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$)        # $tag$ ... $tag$
-  | (?P<line>--[^\r\n]*)
-  | (?P<block>/\*)
-  | (?P<cast>::)
-  | (?P<param>(?<![\w:$\])"]):(?P<name>[A-Za-z_][A-Za-z0-9_]*))
-  | (?P<number>(?<![\w$])\$\d+)
+# Everything a parameter cannot be inside of, then the parameter itself, as each database reads
+# its own language. The order matters: the first alternative that matches at a place wins.
+_PARAM = r"""(?P<param>(?<![\w:$\])"`]):(?P<name>[A-Za-z_][A-Za-z0-9_]*))"""
+_DOUBLED = r"""(?P<literal>'(?:[^']|'')*(?:'|\Z)) | (?P<quoted>"(?:[^"]|"")*(?:"|\Z))"""
+_LINE = r"(?P<line>--[^\r\n]*)"
+_LEXEMES = {
+    # PostgreSQL manual, section 4.1.
+    "postgresql": rf"""
+        (?P<escaped>(?<![\w$"])[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z))   # E'it\'s'
+      | {_DOUBLED}                                             # 'it''s', "a name"
+      | (?P<dollar>(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$)     # $tag$ ... $tag$
+      | {_LINE} | (?P<block>/\*) | (?P<cast>::) | {_PARAM}
+      | (?P<number>(?<![\w$])\$\d+)
     """,
-    re.VERBOSE | re.DOTALL,
-)
+    # MySQL manual, sections 11.1 and 11.7: a backslash escapes, `--` wants a blank behind it.
+    "mysql": rf"""
+        (?P<literal>'(?:[^'\\]|\\.|'')*(?:'|\Z)) | (?P<text>"(?:[^"\\]|\\.|"")*(?:"|\Z))
+      | (?P<quoted>`(?:[^`]|``)*(?:`|\Z))
+      | (?P<line>(?:\#|--(?=[\s\x00-\x1f]|\Z))[^\r\n]*) | (?P<block>/\*)
+      | {_PARAM} | (?P<number>\?)
+    """,
+    # sqlite.org/lang_expr.html and lang_keywords.html.
+    "sqlite": rf"""
+        {_DOUBLED} | (?P<tick>`(?:[^`]|``)*(?:`|\Z)) | (?P<bracket>\[[^\]]*(?:\]|\Z))
+      | {_LINE} | (?P<block>/\*) | {_PARAM}
+      | (?P<number>\?\d* | (?<![\w$])[@$]\w+)
+    """,
+    "oracle": rf"""
+        (?P<alternative>(?<![\w$])[nN]?[qQ]'(?:
+            \[.*?(?:\]'|\Z) | \{{.*?(?:\}}'|\Z) | \(.*?(?:\)'|\Z) | <.*?(?:>'|\Z)
+          | (?P<mark>[^\s\[({{<]).*?(?:(?P=mark)'|\Z) ))
+      | {_DOUBLED} | {_LINE} | (?P<block>/\*) | {_PARAM} | (?P<number>(?<![\w:]):\d+)
+    """,
+    "mssql": rf"""
+        {_DOUBLED} | (?P<bracket>\[(?:[^\]]|\]\])*(?:\]|\Z))
+      | {_LINE} | (?P<block>/\*) | (?P<static>::) | {_PARAM} | (?P<number>\?)
+    """,
+}
+_PATTERNS = {
+    dialect: re.compile(text, re.VERBOSE | re.DOTALL) for dialect, text in _LEXEMES.items()
+}
+_NESTING = {"postgresql", "mssql"}  # databases whose block comments nest
 _COMMENT_MARK = re.compile(r"/\*|\*/")
+DIALECTS = tuple(_PATTERNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +87,31 @@ class Statement:
 
 
 @lru_cache(maxsize=512)
-def parse(sql: str) -> Statement:
-    """Find the parameters of `sql`.
+def parse(sql: str, dialect: str = "postgresql") -> Statement:
+    """Find the parameters of `sql`, as that database reads its own language.
 
-    NomaflowError INVALID for a text that numbers its own parameters (`$1`) or holds a NUL.
+    NomaflowError INVALID for a text that marks parameters otherwise (`$1`, `?`) or holds a NUL.
     """
     if "\x00" in sql:
         raise NomaflowError(Code.INVALID, "the SQL text holds a NUL character")
+    pattern = _PATTERNS[dialect]
     texts: list[str] = []
     names: list[str] = []
     start = place = 0
-    while (found := _LEXEME.search(sql, place)) is not None:
+    while (found := pattern.search(sql, place)) is not None:
         place = found.end()
-        if (mark := found.group("dollar")) is not None:
+        kind = found.lastgroup
+        if kind == "dollar":
+            mark = found.group("dollar")
             closing = sql.find(mark, place)
             place = len(sql) if closing < 0 else closing + len(mark)
-        elif found.group("block") is not None:
-            place = _end_of_comment(sql, place)
-        elif found.group("number") is not None:
+        elif kind == "block":
+            place = _end_of_comment(sql, place, nests=dialect in _NESTING)
+        elif kind == "number":
             raise NomaflowError(
                 Code.INVALID, f"the SQL text holds {found.group()}: write parameters as `:name`"
             )
-        elif found.group("param") is not None:
+        elif kind == "param":
             texts.append(sql[start : found.start()])
             names.append(found.group("name"))
             start = place
@@ -89,8 +119,10 @@ def parse(sql: str) -> Statement:
     return Statement(tuple(texts), tuple(names))
 
 
-def _end_of_comment(sql: str, place: int) -> int:
-    """Block comments nest in PostgreSQL."""
+def _end_of_comment(sql: str, place: int, *, nests: bool) -> int:
+    if not nests:
+        closing = sql.find("*/", place)
+        return len(sql) if closing < 0 else closing + 2
     depth = 1
     while depth and (mark := _COMMENT_MARK.search(sql, place)) is not None:
         depth += 1 if mark.group() == "/*" else -1

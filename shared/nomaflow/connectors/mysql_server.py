@@ -1,0 +1,124 @@
+"""asyncmy's connection to a MySQL or MariaDB server, with words of our own for what we need."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asyncmy.connection import Connection
+from asyncmy.constants.CLIENT import SSL
+from asyncmy.cursors import Cursor, SSCursor
+
+_COM_SET_OPTION, _COM_RESET_CONNECTION = 0x1B, 0x1F
+_MULTI_STATEMENTS_OFF = struct.pack("<H", 1)
+_IN_TRANSACTION, _NO_BACKSLASH = 0x1, 0x200  # SERVER_STATUS_ flags
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a statement answered: fields as (name, type code, ...), rows, rows met or changed."""
+
+    fields: Sequence[Sequence[Any]]
+    rows: Sequence[Sequence[Any]]
+    changed: int
+    warnings: int
+
+
+class Server(Connection):  # type: ignore[misc]  # compiled, without types
+    """One connection; `mode` is the sql_mode that its sessions are to have."""
+
+    prefers_tls = False
+    mode = ""
+    is_working = False
+    """Whether a statement of a step was sent and its answer is not read to the end."""
+
+    async def _get_server_information(self) -> None:
+        await super()._get_server_information()
+        if self.prefers_tls and not self.server_capabilities & SSL:
+            self._ssl_context = None
+            self._client_flag &= ~SSL
+
+    @property
+    def number(self) -> int:
+        """What the server calls the connection; KILL takes it."""
+        return int(self.thread_id())
+
+    @property
+    def is_mariadb(self) -> bool:
+        """Whether it is MariaDB, whose dialect differs here and there."""
+        return "mariadb" in str(self.get_server_info()).lower()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used, as far as we know."""
+        return bool(self._connected) and self._transport is not None
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether something is left to commit."""
+        return bool(self.server_status & _IN_TRANSACTION)
+
+    @property
+    def reads_backslashes(self) -> bool:
+        """Whether a backslash in a literal means what `statement.parse` takes it for."""
+        return not self.server_status & _NO_BACKSLASH
+
+    async def one_statement_at_a_time(self) -> None:
+        """Let the server refuse `SELECT 1; DROP TABLE t`, which asyncmy asks it to allow."""
+        await self._execute_command(_COM_SET_OPTION, _MULTI_STATEMENTS_OFF)
+        await self.read_packet()
+
+    async def reset(self) -> None:
+        """Forget temporary tables, variables, locks and settings of the session."""
+        await self._execute_command(_COM_RESET_CONNECTION, b"")
+        await self._read_ok_packet()
+
+    async def say(self, text: str) -> Answer:
+        """Run one statement and read its whole answer; the first one where there are several."""
+        cursor = Cursor(self)
+        await cursor.execute(text)
+        fields = tuple(cursor.description or ())
+        rows = await cursor.fetchall() if fields else ()
+        changed, warned = int(cursor.rowcount), int(self._result.warning_count)
+        while await cursor.nextset():  # a procedure's further answers
+            changed = int(cursor.rowcount)
+        return Answer(fields, rows, max(changed, 0), warned)
+
+    async def warnings(self) -> list[int]:
+        """Numbers of the warnings that the last statement left."""
+        return [int(row[1]) for row in await self.show_warnings()]
+
+    async def ask(self, text: str) -> Reading:
+        """Run one statement whose rows are read by the batch."""
+        cursor = SSCursor(self)
+        await cursor.execute(text)
+        return Reading(self, cursor)
+
+
+class Reading:
+    """Rows on their way. The socket is not read while the step looks at those it has.
+
+    asyncmy would otherwise read ahead without end.
+    """
+
+    def __init__(self, server: Server, cursor: Any) -> None:
+        self._server = server
+        self._cursor = cursor
+        self.fields: Sequence[Sequence[Any]] = tuple(cursor.description or ())
+
+    async def next(self, batch: int) -> list[Any]:
+        """At most `batch` rows; none at the end."""
+        transport = self._server._transport  # noqa: SLF001
+        if transport is None:
+            raise ConnectionResetError("the connection is closed")
+        transport.resume_reading()
+        rows: list[Any] = await self._cursor.fetchmany(batch)
+        if rows and self._server._transport is not None:  # noqa: SLF001
+            transport.pause_reading()
+        return rows
+
+    async def end(self) -> None:
+        """Leave the connection ready for the next statement."""
+        await self._cursor.close()
