@@ -124,8 +124,12 @@ class Attempt:
         try:
             async with limit:
                 result = await prepared.step.carry_out(self._context)
-            if proposed := self._context.proposed:
-                result = replace(result, watermarks={**result.watermarks, **proposed})
+            marks = {**result.watermarks, **self._context.proposed}
+            if marks and self._claimed.dry_run:
+                words = ", ".join(f"{name} to {value}" for name, value in marks.items())
+                self._context.log.info(" ".join(("would move the watermarks:", words)))
+                marks = {}
+            result = replace(result, watermarks=marks)
             return Outcome(result=result, shown=shown)
         except asyncio.CancelledError:
             return Outcome(shown=shown)

@@ -223,6 +223,7 @@ class Context:
             dry_run=self.dry_run,
             log_level=self.log_level,
             earlier=self.outputs,
+            state=self.state,
             connectors=self._tools.connections.kinds(),
             environ={name: env[name] for name in call.env if name in env},
             limits=Limits(memory_mb=call.memory_mb, cpu_seconds=call.cpu_seconds),
