@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any
@@ -76,6 +76,16 @@ class Calendar:
         if self.windows and not any(window.holds(local) for window in self.windows):
             return f"closed on {day} at {local:%H:%M} (outside its windows)"
         return None
+
+    def closed_until(self, local: datetime) -> datetime:
+        """Return a later wall-clock moment until which a closed calendar surely stays closed."""
+        day = datetime.combine(local.date(), time(), local.tzinfo)
+        begins = [
+            datetime.combine(day, window.begin, local.tzinfo)
+            for window in self.windows
+            if local.weekday() in window.days and window.begin > local.time()
+        ]
+        return min([*begins, day + timedelta(days=1)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from nomaflow import cron_text
+from nomaflow import cron_text, cron_words
 from nomaflow.errors import Code, NomaflowError
 
 SHORTEST_EVERY = 1.0
@@ -43,8 +43,8 @@ class Cron:
     is_fixed: bool
 
     def describe(self) -> str:
-        """Say the expression in plain words, read by the same parser that fires it."""
-        return CronSim(self.seconds_first, _ANY_START).explain()
+        """Say the expression in plain words."""
+        return cron_words.describe(self.seconds_first)
 
     def next_after(self, instant: datetime, tz: str) -> datetime | None:
         """Return the first fire strictly after `instant`, in UTC; None beyond the year 9999."""

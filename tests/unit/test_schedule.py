@@ -126,8 +126,8 @@ def test_wrong_expressions_are_refused_with_their_place(expression, why):
     [
         ("0 2 * * *", "At 02:00 every day"),
         ("15 * * * *", "At minute 15 of every hour"),
-        ("30 9 * * 1-5", "At 09:30 on Monday through Friday"),
-        ("* * * * * */10", "Every 10th second of every minute"),
+        ("30 9 * * 1-5", "At 09:30 from Monday to Friday"),
+        ("* * * * * */10", "Every 10 seconds"),
         ("@hourly", "At the start of every hour"),
     ],
 )

@@ -1,0 +1,199 @@
+"""What clocks will really do: their due times ahead, shifted by jitter, less what is closed.
+
+It cannot foresee what depends on runs: a due time that finds its job busy, or a dependency unmet,
+is shown and will be skipped.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import groupby
+
+from nomaflow import schedule
+from nomaflow.calendars import Action, Blackout, Calendar
+
+MOST_JUMPS = 800
+"""Closed stretches that are leapt over in search of one fire: more than two years of days."""
+
+_SECOND = timedelta(seconds=1)
+_TINY = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """What of a clock and its job decides about its fires; `next_due` None: it stands still."""
+
+    job: str
+    name: str
+    cron: str | None = None
+    every_seconds: float | None = None
+    timezone: str = "UTC"
+    next_due: datetime | None = None
+    jitter: timedelta = timedelta(0)
+    fires_left: int | None = None
+    calendar: str | None = None
+    connectors: tuple[str, ...] = ()
+    paused_until: datetime | None = None
+
+    def after(self, instant: datetime) -> datetime | None:
+        """Return its first due time strictly after an instant."""
+        if self.cron is not None:
+            return _next_cron(self.cron, self.timezone, instant)
+        if self.every_seconds is None or self.next_due is None:
+            return None
+        return schedule.next_interval(self.next_due, self.every_seconds, instant)
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Why a due time will not fire then, and from when on it is worth looking again.
+
+    `fires_at` is set when it is only postponed.
+    """
+
+    reason: str
+    until: datetime
+    fires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Closures:
+    """Everything that closes clocks; a calendar that a job names and nobody declares is open."""
+
+    calendars: Mapping[str, Calendar] = field(default_factory=dict)
+    blackouts: tuple[Blackout, ...] = ()
+
+    def of(self, clock: Clock, due_at: datetime) -> Closed | None:
+        """Say what closes a due time; None when it may fire."""
+        if clock.paused_until is not None and due_at < clock.paused_until:
+            reason = f"paused: the job is paused until {shown(clock.paused_until)}"
+            return Closed(reason, clock.paused_until)
+        calendar = self.calendars.get(clock.calendar or "")
+        if calendar is not None:
+            place = schedule.zone(clock.timezone)
+            local = due_at.astimezone(place)
+            if why := calendar.closed(local):
+                opens = calendar.closed_until(local.replace(tzinfo=None, fold=0))
+                until = opens.replace(tzinfo=place).astimezone(UTC)
+                return Closed(f"calendar: {clock.calendar} is {why}", until)
+        return self._blackout(clock, due_at)
+
+    def _blackout(self, clock: Clock, due_at: datetime) -> Closed | None:
+        covering = [b for b in self.blackouts if b.covers(clock.job, clock.connectors, due_at)]
+        if not covering:
+            return None
+        # One that skips decides, whatever another would only postpone.
+        covering.sort(key=lambda b: (b.action is not Action.SKIP, -b.until.timestamp()))
+        first = covering[0]
+        reason = f"blackout: {first.name} until {shown(first.until)}"
+        postponed = first.until if first.action is Action.POSTPONE else None
+        return Closed(reason, first.until, postponed)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Planned:
+    """A fire ahead; `closed` says why it will not be one. A postponed one has its new time."""
+
+    at: datetime
+    job: str
+    schedule: str
+    due_at: datetime
+    closed: str | None = None
+
+
+def fires(
+    clock: Clock, closures: Closures, since: datetime, *, with_closed: bool = False
+) -> Iterator[Planned]:
+    """Yield a clock's fires from `since` on, in order, without end unless it has one."""
+    for planned in _unbounded(clock, closures, since, with_closed=with_closed):
+        yield planned
+        if planned.closed is None and clock.fires_left is not None:
+            clock = replace(clock, fires_left=clock.fires_left - 1)
+        if clock.fires_left == 0:
+            return
+
+
+def _unbounded(
+    clock: Clock, closures: Closures, since: datetime, *, with_closed: bool
+) -> Iterator[Planned]:
+    postponed: datetime | None = None
+    due_at, jumps = _first(clock, since), 0
+    while due_at is not None and jumps < MOST_JUMPS:
+        if postponed is not None and due_at >= postponed:
+            yield Planned(postponed, clock.job, clock.name, postponed)
+            postponed = None
+        closed = closures.of(clock, due_at)
+        if closed is None:
+            jumps = 0
+            yield Planned(due_at + clock.jitter, clock.job, clock.name, due_at)
+            due_at = clock.after(due_at)
+            continue
+        postponed = closed.fires_at or postponed
+        jumps += 1
+        if with_closed:
+            jumps = 0
+            yield Planned(due_at, clock.job, clock.name, due_at, closed.reason)
+        else:
+            due_at = max(due_at, closed.until - _SECOND)
+        due_at = clock.after(due_at)
+    if postponed is not None:
+        yield Planned(postponed, clock.job, clock.name, postponed)
+
+
+def _first(clock: Clock, since: datetime) -> datetime | None:
+    """The first due time whose fire may lie at or after `since`."""
+    if clock.next_due is None or clock.next_due + clock.jitter >= since:
+        return clock.next_due
+    return clock.after(since - clock.jitter - _TINY)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A fire in a calendar, and whether another one begins at the same second."""
+
+    planned: Planned
+    collides: bool
+
+
+def calendar(
+    clocks: Iterable[Clock],
+    closures: Closures,
+    since: datetime,
+    until: datetime,
+    *,
+    with_closed: bool = False,
+) -> Iterator[Shown]:
+    """Yield the fires of many clocks up to `until`, in the order of time, job and schedule.
+
+    Two collide when they begin at the same second; what is closed collides with nothing.
+    """
+    plans = heapq.merge(*(fires(c, closures, since, with_closed=with_closed) for c in clocks))
+    for second, group in groupby(plans, key=lambda planned: planned.at.replace(microsecond=0)):
+        if second >= until:
+            return
+        together = list(group)
+        several = sum(planned.closed is None for planned in together) > 1
+        for planned in together:
+            if planned.at < until:
+                yield Shown(planned, several and planned.closed is None)
+
+
+def next_fire(clock: Clock, closures: Closures, now: datetime) -> datetime | None:
+    """Return when a clock will really fire next; None when nothing is foreseen."""
+    planned = next(fires(clock, closures, now), None)
+    return planned.at if planned else None
+
+
+def shown(instant: datetime) -> str:
+    """Write an instant as reasons do: UTC, to the second."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# Many jobs share one expression; a page of a calendar asks for each again and again.
+@lru_cache(maxsize=8_192)
+def _next_cron(cron: str, timezone: str, instant: datetime) -> datetime | None:
+    return schedule.parse(cron).next_after(instant, timezone)
