@@ -185,7 +185,7 @@ async def _rendered(backing: Backing, name: str) -> ConnectorSpec:
     declared = backing.project.connectors().specs.get(name)
     if declared is not None:
         scope = template.Scope(env=backing.project.env())
-        return declared.rendered(lambda value: template.render(value, scope))
+        return declared.rendered(lambda value: template.render(value, scope), backing.project.root)
     if name != DEFAULT:
         known = ", ".join(f"`{n}`" for n in sorted({DEFAULT, *backing.project.connectors().specs}))
         raise NomaflowError(

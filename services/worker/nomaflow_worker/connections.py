@@ -55,7 +55,9 @@ class Connections:
             )
         scope = template.Scope(env=self._project.env())
         try:
-            return declared.rendered(lambda value: template.render(value, scope))
+            return declared.rendered(
+                lambda value: template.render(value, scope), self._project.root
+            )
         except NomaflowError as error:
             raise StepError(f"connector `{name}`: {error.message}", retryable=False) from None
 

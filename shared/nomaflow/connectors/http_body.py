@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import json
 from collections.abc import Mapping
@@ -13,7 +12,6 @@ import httpx
 
 from nomaflow.errors import StepError
 
-_LARGE = 1_000_000
 _FORM = "application/x-www-form-urlencoded"
 # Codecs of Python that are no character sets of the web, some of them slow on purpose-made input.
 _NO_CHARSETS = frozenset(
@@ -41,26 +39,8 @@ def content(body: Any, kind: str | None) -> tuple[bytes | None, str | None]:
             return text.encode("utf-8", "replace"), "application/json"
 
 
-async def decoded(response: httpx.Response, data: bytes) -> Any:
+def decoded(fields: httpx.Headers, data: bytes) -> Any:
     """JSON where the answer says so, else text; None for no body, bytes for what is no text."""
-    if len(data) < _LARGE:
-        return _decoded(response.headers, data)
-    return await asyncio.to_thread(_decoded, response.headers, data)
-
-
-def _form_value(value: Any) -> Any:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case list() | tuple():
-            return [_form_value(part) for part in value]
-        case _:
-            return str(value)
-
-
-def _decoded(fields: httpx.Headers, data: bytes) -> Any:
     kind = fields.get("content-type", "").partition(";")[0].strip().lower()
     if not data:
         return None if kind != "text/plain" else ""
@@ -75,6 +55,18 @@ def _decoded(fields: httpx.Headers, data: bytes) -> Any:
         except (UnicodeDecodeError, LookupError):
             continue
     return data
+
+
+def _form_value(value: Any) -> Any:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case list() | tuple():
+            return [_form_value(part) for part in value]
+        case _:
+            return str(value)
 
 
 def _charset(fields: httpx.Headers) -> str:

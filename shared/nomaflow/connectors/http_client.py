@@ -173,7 +173,7 @@ class HttpClient:
             status=response.status_code,
             reason=response.reason_phrase,
             headers=response.headers,
-            body=await http_body.decoded(response, data),
+            body=http_body.decoded(response.headers, data),
             elapsed_ms=round((time.monotonic() - started) * 1000),
             url=where,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 import httpx
 from httpx_auth import AWS4Auth
@@ -21,14 +21,17 @@ def sign(request: httpx.Request, auth: AwsSigV4Auth) -> None:
         auth.service,
         security_token=auth.session_token or None,
     )
-    # A space is signed as %20, so it is sent as %20 too.
+    # What is sent is spelt as what is signed: a space is %20, and in S3 a plus of the path is %2B.
     path, mark, query = request.url.raw_path.partition(b"?")
     query = query.replace(b"+", b"%20")
+    is_s3 = auth.service.lower() == "s3"
+    if is_s3:
+        path = quote(unquote_to_bytes(path), safe="/~").encode()
     request.url = request.url.copy_with(raw_path=path + mark + query)
     # Everywhere but in S3 the path is encoded twice in what is signed; the signer encodes the
     # decoded path once, so it is shown the path in a form that decodes to the one on the wire.
-    if auth.service.lower() != "s3":
-        path = quote(path, safe="/").encode()
+    if not is_s3:
+        path = quote(path, safe="/~").encode()
     shown = httpx.Request(
         request.method,
         request.url.copy_with(raw_path=path + mark + query),

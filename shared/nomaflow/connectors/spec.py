@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -11,6 +12,7 @@ from pydantic import (
     Discriminator,
     Field,
     TypeAdapter,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -18,6 +20,7 @@ from pydantic import (
 
 from nomaflow.connectors import ldap_url
 from nomaflow.connectors.auth import Auth, Headers
+from nomaflow.errors import Code, NomaflowError
 
 Token = Annotated[str, Field(pattern=r"\$\{")]
 ParamType = Literal["string", "int", "float", "bool", "date", "datetime", "decimal", "json", "uuid"]
@@ -66,13 +69,24 @@ class ConnectorSpec(_Part):
             raise ValueError("only SQL connectors have `queries`")
         return self
 
-    def rendered(self, render: Callable[[Any], Any]) -> ConnectorSpec:
-        """The same connector with every `${...}` replaced, SQL of named queries left alone."""
+    def rendered(self, render: Callable[[Any], Any], folder: Path | None = None) -> ConnectorSpec:
+        """The same connector with every `${...}` replaced, SQL of named queries left alone.
+
+        A `ca_file` is looked for in `folder`. NomaflowError when a value, now that it is known,
+        does not fit; the value is not repeated.
+        """
         raw = self.model_dump(by_alias=True, exclude_unset=True, exclude={"queries"})
-        kept = {"queries": self.queries} if self.queries else {}
-        return type(self).model_validate(
-            {**{key: render(value) for key, value in raw.items()}, **kept}
-        )
+        whole = {key: render(value) for key, value in raw.items()}
+        if folder is not None and whole.get("ca_file"):
+            whole["ca_file"] = str(folder / whole["ca_file"])
+        if self.queries:
+            whole["queries"] = self.queries
+        try:
+            return type(self).model_validate(whole)
+        except ValidationError as error:
+            wrong = error.errors(include_url=False, include_input=False, include_context=False)
+            words = "; ".join(f"`{'.'.join(map(str, e['loc']))}`: {e['msg']}" for e in wrong)
+            raise NomaflowError(Code.INVALID, words) from None
 
 
 class SqlConnectorSpec(ConnectorSpec):
@@ -157,7 +171,8 @@ class HttpConnectorSpec(ConnectorSpec):
     )
     ca_file: str | None = Field(
         None,
-        description="Certificates to trust besides the known ones, PEM, relative to the project.",
+        description="The only authorities to trust, PEM, relative to the project folder; "
+        "absent: the known ones.",
     )
     proxy: str | None = Field(
         None, repr=False, description="An HTTP proxy to go through: http://user:password@host:port"

@@ -1,4 +1,4 @@
-"""Whose certificates are trusted: the system's, Mozilla's, and those a connector names."""
+"""Whose certificates are trusted: the system's and Mozilla's, or only those a connector names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nomaflow.errors import StepError
 
 
 def context(ca_file: str | None = None) -> ssl.SSLContext:
-    """TLS 1.2 or newer with verification, trusting the certificates of `ca_file` too.
+    """TLS 1.2 or newer with verification; by the certificates of `ca_file` alone when given.
 
     StepError when the file cannot be read or holds no certificate.
     """
@@ -29,8 +29,7 @@ def context(ca_file: str | None = None) -> ssl.SSLContext:
 
 @lru_cache(maxsize=32)
 def _context(ca_file: str | None, _changed_at: int) -> ssl.SSLContext:
-    made = ssl.create_default_context()
-    made.load_verify_locations(cafile=certifi.where())
-    if ca_file is not None:
-        made.load_verify_locations(cafile=ca_file)
+    made = ssl.create_default_context(cafile=ca_file)
+    if ca_file is None:
+        made.load_verify_locations(cafile=certifi.where())
     return made
