@@ -78,25 +78,38 @@ class MysqlConnector(BorrowedConnector[Server]):
             misread = answer.fields and answer.warnings and _moments(params)
             if not misread or mysql_errors.WRONG_MOMENT.isdisjoint(await server.warnings()):
                 return answer
-        plain = {name: mysql_values.in_utc(value) for name, value in (params or {}).items()}
-        return await server.say(self._written(server, sql, plain))
+        return await server.say(self._written(server, sql, _in_utc(params)))
+
+    async def _understood(self, server: Server, sql: str, params: Params) -> Params:
+        """The same for rows that will not be read twice: the server's plan has the warning too."""
+        if not _moments(params):
+            return params
+        try:
+            planned = await server.say(f"EXPLAIN {self._written(server, sql, params)}")
+        except self.trouble as error:
+            misread = mysql_errors.number_of(error) in mysql_errors.WRONG_MOMENT
+        else:
+            warned = await server.warnings() if planned.warnings else ()
+            misread = not mysql_errors.WRONG_MOMENT.isdisjoint(warned)
+        return _in_utc(params) if misread else params
 
     async def _batches(
         self, connection: Server, sql: str, params: Params, batch: int
     ) -> AsyncGenerator[tuple[Sequence[str], list[Any]], None]:
         with self.translated():
+            params = await self._understood(connection, sql, params)
             text = self._written(connection, sql, params)
             connection.is_working = True
             reading = await connection.ask(text)
             columns = [field[0] for field in reading.fields]
             places = mysql_values.dates(reading.fields)
-            while reading.fields and (rows := await reading.next(batch)):
-                mysql_values.check_dates(rows, places)
-                try:
+            try:
+                while reading.fields and (rows := await reading.next(batch)):
+                    mysql_values.check_dates(rows, places)
                     yield columns, rows
-                except GeneratorExit:
-                    await self._abandon(connection, reading)
-                    raise
+            except (GeneratorExit, StepError):
+                await self._abandon(connection, reading)
+                raise
             await reading.end()
             connection.is_working = False
             await self._stay_inside(connection)
@@ -170,3 +183,7 @@ class MysqlConnector(BorrowedConnector[Server]):
 
 def _moments(params: Params) -> bool:
     return any(mysql_values.is_moment(value) for value in (params or {}).values())
+
+
+def _in_utc(params: Params) -> Params:
+    return {name: mysql_values.in_utc(value) for name, value in (params or {}).items()}

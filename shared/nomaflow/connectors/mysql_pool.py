@@ -68,7 +68,8 @@ class MysqlConnections(Connections[Server]):
             await connection.reset()
 
     def _is_reusable(self, connection: Server) -> bool:
-        return connection.is_open and not connection.is_in_transaction
+        idle = not connection.is_in_transaction and not connection.is_working
+        return connection.is_open and idle
 
     async def _hang_up(self, connection: Server) -> None:
         """A closed socket stops no statement here: the server is told over another connection."""

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from asyncmy import errors
 from asyncmy.connection import Connection
 from asyncmy.constants.CLIENT import SSL
+from asyncmy.constants.CR import CR_SSL_CONNECTION_ERROR
 from asyncmy.cursors import Cursor, SSCursor
 
 _COM_SET_OPTION, _COM_RESET_CONNECTION = 0x1B, 0x1F
@@ -26,6 +28,13 @@ class Answer:
     warnings: int
 
 
+class _Quiet(Cursor):  # type: ignore[misc]  # compiled, without types
+    """asyncmy's cursor asks for a statement's warnings and logs them, with the data they quote."""
+
+    async def _show_warnings(self, _connection: Any) -> None:
+        return
+
+
 class Server(Connection):  # type: ignore[misc]  # compiled, without types
     """One connection; `mode` is the sql_mode that its sessions are to have."""
 
@@ -36,9 +45,12 @@ class Server(Connection):  # type: ignore[misc]  # compiled, without types
 
     async def _get_server_information(self) -> None:
         await super()._get_server_information()
-        if self.prefers_tls and not self.server_capabilities & SSL:
-            self._ssl_context = None
-            self._client_flag &= ~SSL
+        if self._ssl_context is None or self.server_capabilities & SSL:
+            return
+        if not self.prefers_tls:
+            raise errors.OperationalError(CR_SSL_CONNECTION_ERROR, "the server does not offer TLS")
+        self._ssl_context = None
+        self._client_flag &= ~SSL
 
     @property
     def number(self) -> int:
@@ -77,7 +89,7 @@ class Server(Connection):  # type: ignore[misc]  # compiled, without types
 
     async def say(self, text: str) -> Answer:
         """Run one statement and read its whole answer; the first one where there are several."""
-        cursor = Cursor(self)
+        cursor = _Quiet(self)
         await cursor.execute(text)
         fields = tuple(cursor.description or ())
         rows = await cursor.fetchall() if fields else ()
