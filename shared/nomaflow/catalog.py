@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from nomaflow import clocks
+from nomaflow import clocks, relations
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.job.spec import JobSpec
 from nomaflow.store import jobs, problems
@@ -58,6 +58,13 @@ async def sync(db: Database, bell: Bell, project: Project, *, timezone: str = "U
             if name in found.bad_jobs or job.source_file in found.unreadable_files
         }
         declared = {job.spec.name: job for job in found.jobs}
+        circular = await relations.calling_circles(connection, declared, kept)
+        for row in circular:
+            del declared[row.path[1]]
+            kept |= {row.path[1]} & before.keys()
+        absent = await asyncio.to_thread(
+            lambda: list(relations.missing_functions(project.plugins, declared.values()))
+        )
         hidden = await jobs.shadow(connection, [*declared, *kept])
         for name, job in declared.items():
             saved = await jobs.save(
@@ -71,7 +78,7 @@ async def sync(db: Database, bell: Bell, project: Project, *, timezone: str = "U
         for name in removed:
             await jobs.delete(connection, before[name].id, BY_FILE)
         rows = [problems.ProblemRow(p.file, p.line, tuple(p.path), p.message) for p in trouble]
-        rows += [_shadowed(name, declared, before) for name in hidden]
+        rows += [*circular, *absent, *(_shadowed(name, declared, before) for name in hidden)]
         new = await problems.replace(connection, rows)
     for name in [*changed, *removed]:
         bell.catalog(name)
@@ -173,6 +180,7 @@ async def enable(db: Database, bell: Bell, name: str, *, enabled: bool, by: str)
 
 
 async def _save(connection: Connection, spec: JobSpec, by: str) -> JobRow:
+    await relations.refuse_circle(connection, spec)
     saved = await jobs.save(connection, _declared(spec, "api", by))
     await clocks.set_for(connection, saved.id, spec)
     return await _found(connection, spec.name)

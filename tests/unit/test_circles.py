@@ -29,12 +29,12 @@ def test_a_long_chain_is_no_circle():
 
 def test_which_jobs_are_called():
     steps = [
-        {"type": "call_job", "config": {"job": "b"}},
-        {"type": "call_job", "config": {"job": "${kw:next}"}},
-        {"type": "http", "config": {"job": "c"}},
-        {"type": "call_job", "config": {"job": "d"}},
-        {"type": "call_job", "config": {"job": "b"}},
-        {"type": "call_job"},
+        ("call_job", "b"),
+        ("call_job", "${kw:next}"),
+        ("http", "c"),
+        ("call_job", "d"),
+        ("call_job", "b"),
+        ("call_job", None),
     ]
     assert circles.calls(steps) == {"b": 0, "d": 3}
 

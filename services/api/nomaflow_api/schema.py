@@ -10,6 +10,8 @@ from strawberry.schema.config import StrawberryConfig
 
 from nomaflow_api.connectors import Connector, ConnectorMutations, ConnectorQueries
 from nomaflow_api.documents import Documents, Masking, Reading
+from nomaflow_api.external import ExternalMutations, ExternalQueries
+from nomaflow_api.functions import CallableQueries
 from nomaflow_api.graph_feed import EVENT_TYPES
 from nomaflow_api.graph_jobs import Job
 from nomaflow_api.graph_runs import Run, StepRun
@@ -32,12 +34,21 @@ HEADER = """\
 
 
 @strawberry.type
-class Query(NodeQueries, JobQueries, RunQueries, ScheduleQueries, ConnectorQueries, SystemQueries):
+class Query(
+    NodeQueries,
+    JobQueries,
+    RunQueries,
+    ScheduleQueries,
+    ConnectorQueries,
+    SystemQueries,
+    CallableQueries,
+    ExternalQueries,
+):
     pass
 
 
 @strawberry.type
-class Mutation(JobMutations, RunMutations, ConnectorMutations):
+class Mutation(JobMutations, RunMutations, ConnectorMutations, ExternalMutations):
     pass
 
 

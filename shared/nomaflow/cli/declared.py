@@ -23,10 +23,12 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Read every file of a project; exit with 2 when something in them is wrong."""
+    from nomaflow import relations
     from nomaflow.project.folder import Project
 
     found = Project(project).read_jobs()
-    problems = [*found.problems, *Project(project).other_problems()]
+    between = relations.among_files(project / "plugins", found.jobs)
+    problems = [*found.problems, *Project(project).other_problems(), *between]
     if as_json:
         words = {
             "jobs": [job.spec.name for job in found.jobs],

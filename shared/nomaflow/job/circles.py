@@ -8,15 +8,15 @@ from typing import Any
 Edges = Mapping[str, Collection[str]]
 
 
-def calls(steps: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the jobs that a job's steps call by name, each with the position of the first step.
+def calls(steps: Iterable[tuple[str, Any]]) -> dict[str, int]:
+    """Return the jobs that steps call by name, each with the position of the first such step.
 
-    A name that is only known when the run is there, such as `${kw:job}`, is left to the run.
+    A step is given as its type and its `job`. A name that is only known when the run is there,
+    such as `${kw:job}`, is left to the run.
     """
     found: dict[str, int] = {}
-    for at, step in enumerate(steps):
-        name = step.get("config", {}).get("job") if step.get("type") == "call_job" else None
-        if isinstance(name, str) and "${" not in name:
+    for at, (kind, name) in enumerate(steps):
+        if kind == "call_job" and isinstance(name, str) and "${" not in name:
             found.setdefault(name, at)
     return found
 

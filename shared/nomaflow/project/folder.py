@@ -19,6 +19,7 @@ from watchfiles import awatch
 from nomaflow import alert_spec
 from nomaflow.alert_spec import Channels
 from nomaflow.job.problems import Problem
+from nomaflow.plugins import discovery
 from nomaflow.project import connectors, env, files, jobs, toml_text
 from nomaflow.project.calendars import CalendarFile, Calendars
 from nomaflow.project.connectors import Connectors
@@ -205,6 +206,7 @@ class Project:
             *(self.env_path, self._connectors.path, self._alerts.path),
             *self.job_toml_paths(),
             *self._calendars.paths,
+            *discovery.files(self.plugins),
         ]
         return {path: files.stamp(path) for path in paths}
 

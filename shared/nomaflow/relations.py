@@ -1,0 +1,97 @@
+"""What jobs in force must agree on among themselves, and with the functions their steps call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nomaflow.errors import Code, NomaflowError
+from nomaflow.job import circles
+from nomaflow.plugins import discovery
+from nomaflow.store import job_pages
+from nomaflow.store.problems import ProblemRow
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from nomaflow.job.spec import JobSpec
+    from nomaflow.project.jobs import FileJob
+    from nomaflow.store.database import Connection
+    from nomaflow.store.jobs import JobRow
+
+
+async def calling_circles(
+    connection: Connection, declared: Mapping[str, FileJob], kept: Collection[str]
+) -> list[ProblemRow]:
+    """Return a problem for each declared job whose calls lead back to it; it stays out of force.
+
+    Jobs of files count as the files say now; those in `kept`, whose file cannot be read, and those
+    of the API as they are in force.
+    """
+    edges = {name: _calls(job.spec) for name, job in declared.items()}
+    if not any(edges.values()):
+        return []
+    for job in await job_pages.definitions(connection):
+        if job.name not in edges and (job.origin == "api" or job.name in kept):
+            edges[job.name] = _calls_of_row(job)
+    return list(_circles(declared, edges))
+
+
+def among_files(plugins: Path, jobs: Iterable[FileJob]) -> list[ProblemRow]:
+    """Return what is wrong between jobs and functions, as far as the files alone tell."""
+    declared = {job.spec.name: job for job in jobs}
+    edges = {name: _calls(job.spec) for name, job in declared.items()}
+    return [*_circles(declared, edges), *missing_functions(plugins, declared.values())]
+
+
+async def refuse_circle(connection: Connection, spec: JobSpec) -> None:
+    """Refuse a job of the API whose calls would lead back to it; NomaflowError CYCLE."""
+    own = _calls(spec)
+    if not own:
+        return
+    edges = {job.name: _calls_of_row(job) for job in await job_pages.definitions(connection)}
+    circle = circles.through(spec.name, {**edges, spec.name: own})
+    if circle is not None:
+        raise NomaflowError(
+            Code.CYCLE,
+            f"jobs would call each other in a circle: {circles.in_words(circle)}",
+            ("steps", str(own[circle[1]]), "job"),
+        )
+
+
+def missing_functions(plugins: Path, declared: Iterable[FileJob]) -> Iterator[ProblemRow]:
+    """Yield a problem for each function that a step names and the plugins do not hold.
+
+    The job is in force all the same: the file may come before the run does, which fails if it
+    does not (seed 000: a callable needs no registration).
+    """
+    for job in declared:
+        for at, step in enumerate(job.spec.steps):
+            name = step.config.get("callable") if step.type == "python" else None
+            if not isinstance(name, str) or "${" in name:
+                continue
+            why = discovery.missing(plugins, name)
+            if why is not None:
+                path = ("jobs", job.spec.name, "steps", str(at), "callable")
+                message = f"job `{job.spec.name}`: step `{step.name}`: `{name}`: {why}"
+                yield ProblemRow(job.file, job.line, path, message)
+
+
+def _circles(
+    declared: Mapping[str, FileJob], edges: Mapping[str, Mapping[str, int]]
+) -> Iterator[ProblemRow]:
+    for name, job in declared.items():
+        circle = circles.through(name, edges)
+        if circle is not None:
+            path = ("jobs", name, "steps", str(edges[name][circle[1]]), "job")
+            words = f"job `{name}`: jobs call each other in a circle: {circles.in_words(circle)}"
+            yield ProblemRow(job.file, job.line, path, words)
+
+
+def _calls(spec: JobSpec) -> dict[str, int]:
+    return circles.calls((step.type, step.config.get("job")) for step in spec.steps)
+
+
+def _calls_of_row(job: JobRow) -> dict[str, int]:
+    steps: list[Mapping[str, Any]] = job.definition.get("steps", [])
+    return circles.calls((str(step.get("type")), step.get("job")) for step in steps)
