@@ -1,17 +1,19 @@
-"""What alerts.toml says: the channels that alerts can go to, before any `${env:...}` is filled in.
+"""What alerts.toml says: the channels that alerts can go to, and the ways to them.
 
-A channel that is wrong is reported and left out; the others keep working. Source of the fields:
+A channel that is wrong is reported and left out; the others keep working. No `${env:...}` is
+filled in here. Source of the fields:
 seed 001 (Slack, a framework default) and the second vocabulary's webhook channels.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nomaflow import template
 from nomaflow.connectors import headers
@@ -37,7 +39,7 @@ WORDS = (
 """What `${...}` in a channel's template may name; `job_id` is the job's name too (seed 000)."""
 
 LATER = ("email", "teams", "pagerduty", "apprise")
-TABLES_LATER = ("routes", "quiet_hours")
+TABLES_LATER = ("quiet_hours",)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _WORD = re.compile(r"\$\$\{|\$\{([^{}]*)\}")
@@ -101,11 +103,37 @@ class ChannelSpec(BaseModel):
         return text
 
 
+class RouteSpec(BaseModel):
+    """Where alerts of some runs go when their job names no recipients: `[[routes]]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job: str | None = Field(
+        None, description="Runs of that name, outside ones too; `*` stands for any letters."
+    )
+    tag: str | None = Field(None, description="Runs of jobs with that tag.")
+    app: str | None = Field(None, description="Runs of jobs of that app.")
+    channel: str = Field(description="A channel of this file.")
+
+    @model_validator(mode="after")
+    def _names_one_thing(self) -> RouteSpec:
+        if sum(word is not None for word in (self.job, self.tag, self.app)) != 1:
+            raise ValueError("a route names one of `job`, `tag` and `app`")
+        return self
+
+    def fits(self, job: str, app: str, tags: Collection[str]) -> bool:
+        """Tell whether a run goes this way."""
+        if self.job is not None:
+            return fnmatchcase(job, self.job)
+        return self.tag in tags if self.tag is not None else self.app == app
+
+
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """Every channel that can be used, and what was wrong with the others."""
+    """Every channel and route that can be used, and what was wrong with the others."""
 
     by_name: Mapping[str, ChannelSpec] = field(default_factory=dict)
+    routes: tuple[RouteSpec, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -115,6 +143,11 @@ class Channels:
         if marked:
             return marked[0]
         return next(iter(self.by_name)) if len(self.by_name) == 1 else None
+
+    def routed(self, job: str, app: str, tags: Collection[str]) -> tuple[str, ...]:
+        """The channels that routes lead a run's alerts to, each once (A07)."""
+        fitting = (route.channel for route in self.routes if route.fits(job, app, tags))
+        return tuple(dict.fromkeys(fitting))
 
     @property
     def slack(self) -> str | None:
@@ -133,9 +166,12 @@ def parse(raw: Mapping[str, Any]) -> Channels:
             problems.append(
                 Problem((name,), f"`{name}` is not available in this version; remove it")
             )
-        elif name != "channels":
+        elif name not in ("channels", "routes"):
             problems.append(
-                Problem((name,), f"unknown table `{name}`; alerts.toml holds [channels.NAME]")
+                Problem(
+                    (name,),
+                    f"unknown table `{name}`; alerts.toml holds [channels.NAME] and [[routes]]",
+                )
             )
     tables = raw.get("channels", {})
     if not isinstance(tables, Mapping):
@@ -148,7 +184,7 @@ def parse(raw: Mapping[str, Any]) -> Channels:
             _check_name(name)
             found[name] = ChannelSpec.model_validate(table)
         except ValidationError as error:
-            problems += _of_pydantic(name, error)
+            problems += _of_pydantic(("channels", name), error, ChannelSpec)
         except ValueError as error:
             problems.append(Problem(("channels", name), str(error)))
     marked = [name for name, channel in found.items() if channel.default]
@@ -156,7 +192,34 @@ def parse(raw: Mapping[str, Any]) -> Channels:
         Problem(("channels", name, "default"), f"`{marked[0]}` is the default channel already")
         for name in marked[1:]
     ]
-    return Channels(found, tuple(problems))
+    routes = _routes(raw.get("routes", []), found, problems)
+    return Channels(found, routes, tuple(problems))
+
+
+def _routes(
+    tables: Any, channels: Mapping[str, ChannelSpec], problems: list[Problem]
+) -> tuple[RouteSpec, ...]:
+    found = []
+    if not isinstance(tables, list):
+        problems.append(Problem(("routes",), "write [[routes]] tables"))
+        tables = []
+    for at, table in enumerate(tables):
+        path = ("routes", str(at))
+        try:
+            route = RouteSpec.model_validate(table)
+        except ValidationError as error:
+            problems += _of_pydantic(path, error, RouteSpec)
+            continue
+        if route.channel not in channels:
+            there = _listed(channels) or "none"
+            problems.append(
+                Problem(
+                    (*path, "channel"), f"there is no channel `{route.channel}`; it has {there}"
+                )
+            )
+            continue
+        found.append(route)
+    return tuple(found)
 
 
 def unknown_recipients(recipients: tuple[str, ...], channels: Channels) -> list[Problem]:
@@ -208,11 +271,13 @@ def _check_name(name: str) -> None:
         )
 
 
-def _of_pydantic(name: str, error: ValidationError) -> list[Problem]:
+def _of_pydantic(
+    path: tuple[str, ...], error: ValidationError, model: type[BaseModel]
+) -> list[Problem]:
     return [
         Problem(
-            ("channels", name, *(str(part) for part in problem["loc"])),
-            sentence(problem, ChannelSpec.model_fields),
+            (*path, *(str(part) for part in problem["loc"])),
+            sentence(problem, model.model_fields),
         )
         for problem in error.errors(include_url=False)
     ]

@@ -108,21 +108,10 @@ class Client:
         try:
             response = await self._http.post(self.place.graphql, json=request)
         except httpx.TimeoutException:
-            raise self._unreachable("did not answer in time") from None
+            raise unreachable(self.place, "did not answer in time") from None
         except httpx.TransportError as error:
-            raise self._unreachable(f"does not answer ({_words(error)})") from None
-        answer = _decoded(response)
-        if response.status_code == httpx.codes.UNAUTHORIZED:
-            raise self._refused()
-        if answer is None:
-            raise ClientError(
-                Code.UNAVAILABLE,
-                f"{self.place.graphql} answered {response.status_code} and no GraphQL. Is this "
-                "the address of a Nomaflow API?",
-            )
-        if errors := answer.get("errors"):
-            raise self._reported(errors)
-        return dict(answer["data"])
+            raise unreachable(self.place, f"does not answer ({_words(error)})") from None
+        return data_of(self.place, response)
 
     async def mutate(self, document: str, variables: Mapping[str, Any] | None = None) -> JSON:
         """Run a mutation of one field; gives its payload, or raises ClientError of its `errors`."""
@@ -163,7 +152,7 @@ class Client:
             except _Lost as loss:
                 lost_at = lost_at or clock()
                 if not resumable or clock() - lost_at + wait > self.patience:
-                    raise self._unreachable(f"does not answer ({loss})") from None
+                    raise unreachable(self.place, f"does not answer ({loss})") from None
             await asyncio.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT_SECONDS)
 
@@ -209,7 +198,7 @@ class Client:
         except InvalidStatus as error:
             status = error.response.status_code
             if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-                raise self._refused() from None
+                raise _refused(self.place) from None
             raise _Lost(f"it answered {status}") from None
         except (OSError, InvalidHandshake, TimeoutError) as error:
             raise _Lost(_words(error)) from None
@@ -217,46 +206,64 @@ class Client:
     def _closed(self, error: ConnectionClosed) -> Exception:
         code, reason = (error.rcvd.code, error.rcvd.reason) if error.rcvd else (1006, "")
         if code in UNAUTHENTICATED_CLOSE_CODES:
-            return self._refused(reason)
+            return _refused(self.place, reason)
         if code in MISUSE_CLOSE_CODES:
             return ClientError(Code.INVALID, f"The API ended the subscription: {code} {reason}.")
         return _Lost(f"the connection ended with {code} {reason}".rstrip())
 
-    def _unreachable(self, what: str) -> ClientError:
-        return ClientError(
-            Code.UNAVAILABLE,
-            f"The API at {self.place.url} {what}. Is `nomaflow up` running? NOMAFLOW_URL or --url "
-            "names another place.",
-        )
-
-    def _refused(self, reason: str = "") -> ClientError:
-        if self.place.token is None:
-            message = (
-                f"The API at {self.place.url} wants a token and none was found: set "
-                "NOMAFLOW_TOKEN, or name the home of a running `nomaflow up` with --home or "
-                "NOMAFLOW_HOME."
-            )
-        else:
-            why = f" ({reason})" if reason and reason != "Forbidden" else ""
-            source = self.place.token_source
-            message = f"The API at {self.place.url} refused the token from {source}{why}."
-        return ClientError(Code.FORBIDDEN, message, reported="UNAUTHENTICATED")
-
-    def _reported(self, errors: list[JSON]) -> ClientError:
-        first = errors[0]
-        word = str((first.get("extensions") or {}).get("code", ""))
-        if word == "UNAUTHENTICATED":
-            return self._refused()
-        return ClientError(
-            CODES.get(word, Code.UNAVAILABLE),
-            "\n".join(str(error["message"]) for error in errors),
-            tuple(str(part) for part in first.get("path") or ()),
-            reported=word,
-        )
-
     def _ended(self, errors: list[JSON]) -> Exception:
-        error = self._reported(errors)
+        error = _reported(self.place, errors)
         return _Lost(error.message) if error.reported in PASSING else error
+
+
+def data_of(place: Address, response: httpx.Response) -> JSON:
+    """Read the `data` of an answer over HTTP; ClientError with the API's sentence."""
+    answer = _decoded(response)
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        raise _refused(place)
+    if answer is None:
+        raise ClientError(
+            Code.UNAVAILABLE,
+            f"{place.graphql} answered {response.status_code} and no GraphQL. Is this the "
+            "address of a Nomaflow API?",
+        )
+    if errors := answer.get("errors"):
+        raise _reported(place, errors)
+    return dict(answer["data"])
+
+
+def unreachable(place: Address, what: str) -> ClientError:
+    """Say that nobody answers there."""
+    return ClientError(
+        Code.UNAVAILABLE,
+        f"The API at {place.url} {what}. Is `nomaflow up` running? NOMAFLOW_URL or --url names "
+        "another place.",
+    )
+
+
+def _refused(place: Address, reason: str = "") -> ClientError:
+    if place.token is None:
+        message = (
+            f"The API at {place.url} wants a token and none was found: set NOMAFLOW_TOKEN, or "
+            "name the home of a running `nomaflow up` with --home or NOMAFLOW_HOME."
+        )
+    else:
+        why = f" ({reason})" if reason and reason != "Forbidden" else ""
+        message = f"The API at {place.url} refused the token from {place.token_source}{why}."
+    return ClientError(Code.FORBIDDEN, message, reported="UNAUTHENTICATED")
+
+
+def _reported(place: Address, errors: list[JSON]) -> ClientError:
+    first = errors[0]
+    word = str((first.get("extensions") or {}).get("code", ""))
+    if word == "UNAUTHENTICATED":
+        return _refused(place)
+    return ClientError(
+        CODES.get(word, Code.UNAVAILABLE),
+        "\n".join(str(error["message"]) for error in errors),
+        tuple(str(part) for part in first.get("path") or ()),
+        reported=word,
+    )
 
 
 async def _messages(socket: ClientConnection) -> AsyncIterator[JSON]:

@@ -91,6 +91,12 @@ class Settings(BaseSettings):
         ge=100,
         description="Log lines kept of one run; then a marker, and only warnings and errors.",
     )
+    external_stale_minutes: float = Field(
+        1440,
+        gt=0,
+        le=525_600,
+        description="An outside run without a sign of life for so long is stale; minutes.",
+    )
     log_truncate_kb: int = Field(
         64, ge=1, le=1024, description="Longest log line or output preview kept; KiB."
     )
@@ -105,15 +111,15 @@ class Settings(BaseSettings):
     http_allow: Words = Field(
         (), description="Hosts that http steps may always reach, comma separated."
     )
+    http_only: Words = Field(
+        (), description="The only hosts that http steps may reach, comma separated; empty: any."
+    )
     api_env_allow: Words = Field(
         (), description="Names that ${env:NAME} may use in jobs made by the API, comma separated."
     )
 
     @classmethod
     def read(cls) -> Self:
-    http_only: Words = Field(
-        (), description="The only hosts that http steps may reach, comma separated; empty: any."
-    )
         """Read the environment; one NomaflowError (INVALID) names every variable that is wrong."""
         try:
             return cls()

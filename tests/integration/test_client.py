@@ -15,7 +15,7 @@ from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError
 
 from nomaflow.address import Address
-from nomaflow.client import Client, ClientError
+from nomaflow.api_client import Client, ClientError
 from nomaflow.errors import Code
 
 TOKEN = "nf_test_token"

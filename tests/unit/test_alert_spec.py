@@ -84,13 +84,50 @@ def test_two_default_channels_and_tables_of_later_versions_are_problems():
     again = '[channels.b]\nkind = "slack"\nurl = "https://b.example"\ndefault = true\n'
     (problem,) = read(GOOD + again).problems
     assert problem == Problem(("channels", "b", "default"), "`ops` is the default channel already")
-    messages = [p.message for p in read('[[routes]]\ntag = "x"\n[chanels.a]\n').problems]
+    messages = [p.message for p in read("[quiet_hours]\n[chanels.a]\n").problems]
     assert messages == [
-        "`routes` is not available in this version; remove it",
-        "unknown table `chanels`; alerts.toml holds [channels.NAME]",
+        "`quiet_hours` is not available in this version; remove it",
+        "unknown table `chanels`; alerts.toml holds [channels.NAME] and [[routes]]",
     ]
     assert read("channels = 3").problems[0].path == ("channels",)
     assert "cannot name a channel" in read('[channels."#x"]\n').problems[0].message
+
+
+def test_routes_lead_to_channels():
+    routes = """
+        [[routes]]
+        job = "etl-*"
+        channel = "pager"
+        [[routes]]
+        tag = "team-data"
+        channel = "ops"
+        [[routes]]
+        app = "reporting"
+        channel = "pager"
+        """
+    channels = read(GOOD + routes)
+    assert channels.problems == ()
+    assert channels.routed("etl-permits", "_default", ()) == ("pager",)
+    assert channels.routed("etl-permits", "reporting", ("team-data",)) == ("pager", "ops")
+    assert channels.routed("nightly", "_default", ("other",)) == ()
+
+
+@pytest.mark.parametrize(
+    ("route", "path", "words"),
+    [
+        ('channel = "ops"', (), "a route names one of `job`, `tag` and `app`"),
+        ('tag = "a"\njob = "b"\nchannel = "ops"', (), "a route names one of"),
+        ('tag = "a"', ("channel",), "is missing"),
+        ('tag = "a"\nchannel = "opps"', ("channel",), "there is no channel `opps`; it has `ops`"),
+        X,
+    ],
+)
+def test_a_wrong_route_is_reported_with_its_place(route, path, words):
+    channels = read(GOOD + "[[routes]]\n" + route)
+    (problem,) = channels.problems
+    assert problem.path == ("routes", "0", *path)
+    assert words in problem.message
+    assert channels.routes == ()
 
 
 def test_recipients_that_nothing_can_reach_are_told():

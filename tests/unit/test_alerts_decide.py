@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from nomaflow.alert_spec import Channels, ChannelSpec
+from nomaflow.alert_spec import Channels, ChannelSpec, RouteSpec
 from nomaflow.alerts import body, decide, facts
 from nomaflow.alerts.facts import Event, RunFacts
 from nomaflow.job.spec import AlertSpec
@@ -88,13 +88,33 @@ def test_a_long_run_says_how_long_and_what_the_limit_is():
     ],
 )
 def test_each_recipient_is_told_once(recipients, expected):
-    assert decide.targets(recipients, CHANNELS) == expected
+    assert decide.targets(recipients, CHANNELS, FAILED) == expected
+
+
+def test_a_route_leads_where_nobody_is_named():
+    routed = Channels(CHANNELS.by_name, (RouteSpec(tag="etl", channel="pager"),))
+    assert decide.targets([], routed, FAILED) == [("pager", "")]
+    assert decide.targets(["ops"], routed, FAILED) == [("ops", "")]
+    assert decide.targets([], routed, replace(FAILED, tags=())) == [("ops", "")]
+
+
+def test_an_outside_run_tells_by_its_job_or_by_a_route():
+    routed = Channels(CHANNELS.by_name, (RouteSpec(job="outside-*", channel="pager"),))
+    outside = replace(FAILED, job_name="outside-etl", app="", tags=())
+    assert decide.on_outside(None, Event.FAILED, FAILED, routed) == []
+    (message,) = decide.on_outside(None, Event.FAILED, outside, routed)
+    assert (message.event, message.channel) == ("failed", "pager")
+    (message,) = decide.on_outside(AlertSpec(), Event.STALE, FAILED, routed, minutes="90")
+    assert (message.event, message.channel) == ("stale", "ops")
+    assert body.sentence(message.payload) == (
+        "reporting-nightly-sync gave no sign of life for 90 minutes"
+    )
 
 
 def test_without_channels_the_message_is_written_all_the_same():
     (message,) = decide.on_finish(AlertSpec(), FAILED, Channels())
     assert (message.channel, message.recipient) == ("default", "")
-    assert decide.targets(["#team"], Channels()) == [("default", "#team")]
+    assert decide.targets(["#team"], Channels(), FAILED) == [("default", "#team")]
 
 
 def payload(**more):

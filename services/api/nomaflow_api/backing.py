@@ -54,6 +54,9 @@ class Options:
     env_file: Path | None = None
     timezone: str = "UTC"
     scheduler_enabled: bool = True
+    external_stale_minutes: float = 1440
+    url: str = ""
+    """Base address of this API, for links in alerts."""
     graphiql: bool = True
     http: HttpPolicy = field(default_factory=HttpPolicy)
 
@@ -74,6 +77,8 @@ class Options:
             env_file=settings.env_file,
             timezone=settings.timezone,
             scheduler_enabled=settings.scheduler_enabled,
+            external_stale_minutes=settings.external_stale_minutes,
+            url=f"http://{settings.host}:{settings.port}",
             graphiql=settings.graphiql,
             http=HttpPolicy(settings.http_private, settings.http_allow, settings.http_only),
         )

@@ -13,6 +13,7 @@ from nomaflow_api.auth import Permission
 
 __all__ = [
     "ErrorCode",
+    "ExternalResult",
     "JobOrigin",
     "LogLevel",
     "OverlapPolicy",
@@ -37,6 +38,12 @@ class RunKind(Enum):
     JOB = "job"
     EXTERNAL = "external"
     SYSTEM = "system"
+
+
+@strawberry.enum
+class ExternalResult(Enum):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
 
 
 @strawberry.enum

@@ -177,6 +177,24 @@ def _steps(root: RunRow, info: Asked) -> list[StepRun]:
     return cast("list[StepRun]", info.context.load.steps.get(root.id))
 
 
+@strawberry.type(description="What only a run has that an outside script executes and reports")
+class ExternalRun:
+    source: str
+    destination: str
+    records_processed: BigInt | None
+    message: str | None
+    heartbeat_at: datetime | None
+    stale: bool = strawberry.field(
+        description="It runs, and gave no sign of life for longer than it said it would"
+    )
+
+
+def _external(root: RunRow, info: Asked) -> ExternalRun | None:
+    if root.kind != "external":
+        return None
+    return cast("ExternalRun | None", info.context.load.external.get(root.id))
+
+
 def _viewer_can(info: Asked) -> list[Permission]:
     return [p for p in Permission if info.context.caller.may(p)]
 
@@ -230,6 +248,10 @@ class Run(Node):
     rows_affected: BigInt | None
     error: Failure | None = strawberry.field(resolver=_run_error)
     steps: list[StepRun] = strawberry.field(resolver=_steps)
+    external: ExternalRun | None = strawberry.field(
+        resolver=_external,
+        description="Set for runs that an outside script executes and reports",
+    )
     events: RunEventConnection = strawberry.field(resolver=run_events)
     logs: LogConnection = strawberry.field(resolver=run_logs)
     viewer_can: list[Permission] = strawberry.field(resolver=_viewer_can)
@@ -261,7 +283,10 @@ class RunConnection:
 
 
 @strawberry.type(
-    description="created is false when an idempotency key found an earlier run, and for abort"
+    description=(
+        "created is false when an idempotency key found an earlier run, and for abort, heartbeat "
+        "and finish"
+    )
 )
 class RunPayload:
     run: Run | None

@@ -9,12 +9,13 @@ from uuid import UUID
 from graphql import FieldNode, FragmentSpreadNode, OperationType, SelectionSetNode
 from strawberry.dataloader import DataLoader
 
-from nomaflow.store import history, job_pages, step_history, waiting
+from nomaflow.store import external, history, job_pages, step_history, waiting
 
 if TYPE_CHECKING:
     from strawberry.types.info import Info
 
     from nomaflow.store.database import Database
+    from nomaflow.store.external import ExternalRow
     from nomaflow.store.history import RunRow
     from nomaflow.store.jobs import JobRow
     from nomaflow.store.schedules import ScheduleRow
@@ -86,6 +87,7 @@ class Loaders:
         self.last_successes: Batch[UUID, RunRow | None] = Batch(cast("Any", successes), None)
         self.in_flight: Batch[UUID, list[RunRow]] = Batch(in_flight, [])
         self.children: Batch[UUID, list[RunRow]] = Batch(children, [])
+        self.external: Batch[UUID, ExternalRow | None] = Batch(on(external.of_runs), None)
         self.waits: Batch[UUID, Waits | None] = Batch(on(waiting.of_runs), None)
         self.clocks: Batch[UUID, list[ScheduleRow]] = Batch(on(job_pages.clocks), [])
         self.steps: Batch[UUID, list[StepRow]] = Batch(on(step_history.of_runs), [])
@@ -102,6 +104,8 @@ class Loaders:
             await self.steps.read_ahead(run.id for run in runs)
         if "children" in shown:
             await self.children.read_ahead(run.id for run in runs)
+        if "external" in shown:
+            await self.external.read_ahead(run.id for run in runs if run.kind == "external")
         if "waitingFor" in shown:
             await self.waits.read_ahead(run.id for run in runs if run.status == "queued")
 

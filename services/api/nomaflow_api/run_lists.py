@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     name="RunFilter",
     description=(
         "since and until bound queuedAt; tags and app are those of the job now; "
-        "triggeredBy is the whole word or what stands before its colon, as `cli`"
+        "triggeredBy is the whole word or what stands before its colon, as `cli`; "
+        "source, destination and stale are those of outside runs"
     ),
 )
 class RunFilterInput:
@@ -39,6 +40,9 @@ class RunFilterInput:
     triggered_by: str | None = ABSENT
     since: datetime | None = ABSENT
     until: datetime | None = ABSENT
+    source: str | None = ABSENT
+    destination: str | None = ABSENT
+    stale: bool | None = ABSENT
 
     def as_filter(self) -> RunFilter:
         """Return it in the words of the store."""
@@ -51,6 +55,9 @@ class RunFilterInput:
             triggered_by=self.triggered_by or None,
             since=self.since or None,
             until=self.until or None,
+            source=self.source or None,
+            destination=self.destination or None,
+            stale=None if self.stale is ABSENT else self.stale,
         )
 
 

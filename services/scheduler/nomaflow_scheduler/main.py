@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from nomaflow import catalog, logs
+from nomaflow import catalog, external_runs, logs
 from nomaflow.alerts import deliver
 from nomaflow.alerts.deliver import Sender
 from nomaflow.broker import connection, listen
@@ -159,6 +159,9 @@ def _others(tools: Tools, stop: asyncio.Event) -> Iterable[tuple[str, Any]]:
     async def look_for_long_runs() -> None:
         await watch.look(db, bell, tools.project.alerts(), url=tools.url)
 
+    async def look_for_stale_runs() -> None:
+        await external_runs.look_for_stale(db, bell, tools.project.alerts(), url=tools.url)
+
     async def keep_history_short() -> None:
         if lead.may_fire:
             days = settings.history_days
@@ -169,6 +172,7 @@ def _others(tools: Tools, stop: asyncio.Event) -> Iterable[tuple[str, Any]]:
     yield "catalog", catalog.watch(db, bell, tools.project, timezone=settings.timezone)
     yield "rescue", every(RESCUE_SECONDS, "rescue", partial(rescue.ring_again, db, bell), stop)
     yield "watch", every(WATCH_SECONDS, "watch", look_for_long_runs, stop)
+    yield "stale", every(WATCH_SECONDS, "stale", look_for_stale_runs, stop)
     if settings.scheduler_enabled:
         clock = Clock(db, bell, lead)
         yield "lead", lead.run()

@@ -44,6 +44,8 @@ def sentence(payload: Mapping[str, Any]) -> str:
                 f"{job} is still running after {payload['minutes']} minutes; "
                 f"its limit is {payload['limit_minutes']}"
             )
+        case Event.STALE:
+            return f"{job} gave no sign of life for {payload['minutes']} minutes"
 
 
 def _slack(template: str | None, payload: Mapping[str, Any], recipient: str) -> Body:
@@ -78,7 +80,11 @@ def _text(payload: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-_MARKS = {Event.FAILED: ":x:", Event.LONG_RUN: ":hourglass_flowing_sand:"}
+_MARKS = {
+    Event.FAILED: ":x:",
+    Event.LONG_RUN: ":hourglass_flowing_sand:",
+    Event.STALE: ":zzz:",
+}
 
 
 def _webhook(template: str | None, payload: Mapping[str, Any]) -> Body:

@@ -45,16 +45,35 @@ def on_long_run(
     )
 
 
-def targets(recipients: Sequence[str], channels: Channels) -> list[tuple[str, str]]:
-    """Channel and room for each recipient, each pair once; nobody named means the default channel.
+def on_outside(
+    block: AlertSpec | None, event: Event, facts: RunFacts, channels: Channels, **more: Any
+) -> list[NewDelivery]:
+    """Messages for a run that a script executes elsewhere and reported as failed, or fell silent.
 
-    A recipient that nothing can reach keeps its words: its message is written all the same, and
-    its delivery says what is missing.
+    A declared job of its name decides as for its own runs; without one, the routes do (Z14).
     """
-    default = channels.default or alert_spec.DEFAULT
-    if not recipients:
-        return [(default, "")]
-    return list(dict.fromkeys(_target(recipient, channels) for recipient in recipients))
+    if block is not None:
+        return (
+            _messages(event, block.recipients, facts, channels, **more) if block.on_failure else []
+        )
+    if not channels.routed(facts.job_name, facts.app, facts.tags):
+        return []
+    return _messages(event, (), facts, channels, **more)
+
+
+def targets(
+    recipients: Sequence[str], channels: Channels, facts: RunFacts
+) -> list[tuple[str, str]]:
+    """Channel and room for each recipient, each pair once.
+
+    Nobody named means the routes that fit the run, or else the default channel. A recipient that
+    nothing can reach keeps its words: its message is written all the same, and its delivery says
+    what is missing.
+    """
+    if recipients:
+        return list(dict.fromkeys(_target(recipient, channels) for recipient in recipients))
+    routed = channels.routed(facts.job_name, facts.app, facts.tags)
+    return [(name, "") for name in routed or (channels.default or alert_spec.DEFAULT,)]
 
 
 def _target(recipient: str, channels: Channels) -> tuple[str, str]:
@@ -71,5 +90,5 @@ def _messages(
     payload = facts.payload(event, **more)
     return [
         NewDelivery(facts.job_name, event.value, channel, recipient, payload)
-        for channel, recipient in targets(recipients, channels)
+        for channel, recipient in targets(recipients, channels, facts)
     ]

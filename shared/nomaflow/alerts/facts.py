@@ -16,10 +16,11 @@ LONGEST_ERROR = 4_000
 
 
 class Event(StrEnum):
-    """What happened: the run failed after its last retry, or takes longer than it should."""
+    """What happened: it failed after its last retry, takes too long, or gives no sign of life."""
 
     FAILED = "failed"
     LONG_RUN = "long_run"
+    STALE = "stale"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

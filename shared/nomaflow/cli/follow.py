@@ -12,9 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
+from nomaflow.api_client import Client
 from nomaflow.cli import documents, talk, timeline_view, words
 from nomaflow.cli.timeline import Timeline
-from nomaflow.client import Client
 from nomaflow.errors import Code, NomaflowError
 
 SECONDS_BETWEEN_PICTURES = 0.1

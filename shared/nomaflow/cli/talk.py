@@ -15,6 +15,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
+from nomaflow.errors import Code, NomaflowError
+
 T = TypeVar("T")
 
 Url = Annotated[
@@ -35,7 +37,7 @@ UNLIMITED_WIDTH = 10_000
 def talk(url: str | None, home: Path | None, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     """Run `work(client)` to its end; Ctrl-C ends with status 130 and stops nothing but us."""
     from nomaflow import address
-    from nomaflow.client import Client
+    from nomaflow.api_client import Client
 
     async def conversation() -> T:
         place = address.find(url, home=home)
@@ -49,6 +51,31 @@ def talk(url: str | None, home: Path | None, work: Callable[[Any], Coroutine[Any
     except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit from None
+
+
+def as_job(
+    url: str | None,
+    home: Path | None,
+    work: Callable[[Any], Coroutine[Any, Any, T]],
+    name: str = "",
+    source: str = "",
+    destination: str = "",
+    **options: Any,
+) -> T:
+    """Run `work(job)` for an outside run; Ctrl-C is the business of whoever works."""
+    from nomaflow import address
+    from nomaflow.client import AsyncJob
+
+    place = address.find(url, home=home)
+    job = AsyncJob(
+        name, place.url, source, destination, place.token, client=f"cli/{os_user()}", **options
+    )
+    try:
+        return asyncio.run(work(job))
+    except ValueError as error:
+        raise NomaflowError(Code.INVALID, str(error)) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def os_user() -> str:

@@ -88,7 +88,7 @@ class RunFilter:
 
     `tags` and `app` are those of the job now. `triggered_by` is the whole word or what stands
     before its colon (`cli` finds `cli:bob`). `since` and `until` bound the time of queueing,
-    the second exclusively.
+    the second exclusively. `source`, `destination` and `stale` are those of outside runs.
     """
 
     jobs: Sequence[str] | None = None
@@ -99,6 +99,14 @@ class RunFilter:
     triggered_by: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    source: str | None = None
+    destination: str | None = None
+    stale: bool | None = None
+
+
+STALE = """coalesce(r.status = 'running' AND coalesce(e.heartbeat_at, r.queued_at)
+  + make_interval(secs => e.stale_seconds) < clock_timestamp(), false)"""
+"""Of an outside run `e`: it is open, and silent for longer than it may be."""
 
 
 def _where(wanted: RunFilter) -> Where:
@@ -123,7 +131,19 @@ def _where(wanted: RunFilter) -> Where:
         where.add(of_job + "j.app = {})", wanted.app)
     if wanted.tags is not None:
         where.add(of_job + "j.tags && {}::text[])", list(wanted.tags))
+    _outside(where, wanted)
     return where
+
+
+def _outside(where: Where, wanted: RunFilter) -> None:
+    found = {"e.source": wanted.source, "e.destination": wanted.destination, STALE: wanted.stale}
+    for column, value in found.items():
+        if value is not None:
+            where.add(
+                "(r.kind = 'external' AND EXISTS (SELECT FROM nomaflow.external_runs e "
+                f"WHERE e.run_id = r.id AND {column} = {{}}))",
+                value,
+            )
 
 
 async def page(

@@ -237,7 +237,7 @@ class AbortAsked:
 
     status: RunStatus
     orphaned: bool
-    """True when it is marked running and its owner's lease has run out."""
+    """True when it runs and no worker of ours is on it: a lease ran out, or it runs elsewhere."""
     by: str
     reason: str | None
 
@@ -256,7 +256,8 @@ async def request_abort(
              abort_reason =
                CASE WHEN abort_requested_at IS NULL THEN $3 ELSE abort_reason END
            WHERE id = $1 AND status IN ('queued', 'running')
-           RETURNING status, coalesce(lease_expires_at < clock_timestamp(), false) AS orphaned,
+           RETURNING status,
+             coalesce(lease_expires_at < clock_timestamp(), kind = 'external') AS orphaned,
              abort_requested_by, abort_reason""",
         run_id,
         by,
@@ -274,6 +275,31 @@ async def in_flight(connection: Connection | Database, job_id: UUID) -> list[InF
         job_id,
     )
     return [InFlight(r["id"], running=r["running"], started=r["started"]) for r in rows]
+
+
+async def in_flight_of(
+    connection: Connection | Database, job_ids: Sequence[UUID]
+) -> dict[UUID, list[InFlight]]:
+    """Answer the queued and running runs of many jobs, each job's oldest first."""
+    rows = await connection.fetch(
+        """SELECT job_id, id, status = 'running' AS running, started_at IS NOT NULL AS started
+           FROM nomaflow.runs WHERE job_id = ANY ($1::uuid[]) AND status IN ('queued', 'running')
+           ORDER BY queued_at, id""",
+        list(job_ids),
+    )
+    found: dict[UUID, list[InFlight]] = {}
+    for r in rows:
+        one = InFlight(r["id"], running=r["running"], started=r["started"])
+        found.setdefault(r["job_id"], []).append(one)
+    return found
+
+
+async def take_turns(connection: Connection, run_ids: Sequence[UUID]) -> None:
+    """Let runs in flight hold their job's turn, so that serial ones wait for them."""
+    await connection.execute(
+        "UPDATE nomaflow.runs SET serial = true WHERE id = ANY ($1::uuid[]) AND NOT serial",
+        list(run_ids),
+    )
 
 
 async def waiting_long(database: Database, seconds: float) -> Sequence[UUID]:

@@ -120,9 +120,9 @@ def project(tmp_path: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def serve(options: Options) -> AsyncIterator[Api]:
+async def serve(options: Options, port: int = 0) -> AsyncIterator[Api]:
     backing = Backing(options)
-    listener = listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", port)
     application = app.make(backing)
     server = Server(config(application))
     running = asyncio.create_task(server.serve(sockets=[listener]))
