@@ -38,6 +38,7 @@ class _Quiet(Cursor):  # type: ignore[misc]  # compiled, without types
 class Server(Connection):  # type: ignore[misc]  # compiled, without types
     """One connection; `mode` is the sql_mode that its sessions are to have."""
 
+    _ssl_context: Any
     prefers_tls = False
     mode = ""
     is_working = False
