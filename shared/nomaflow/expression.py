@@ -41,11 +41,15 @@ class ExpressionError(NomaflowError):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled expression; `reads` are the first two names of each path it starts from."""
+    """A compiled expression; `reads` are the first two names of each path it starts from.
+
+    `copies` bounds how many times over its answer may hold its input.
+    """
 
     text: str
     reads: frozenset[tuple[str, ...]]
     tree: _Node = field(repr=False, compare=False)
+    copies: float = field(default=MOST_COPIES, repr=False, compare=False)
 
     def evaluate(
         self, data: Any, *, params: Mapping[str, Any] | None = None, now: datetime | None = None
@@ -136,7 +140,7 @@ def compile(text: str, *, roots: Collection[str] | None = None) -> Expression:  
     reads = frozenset(_reads(tree))
     if roots is not None:
         _check_roots(text, tokens, reads, roots)
-    return Expression(text, reads, tree)
+    return Expression(text, reads, tree, copies)
 
 
 def _tokens(text: str) -> list[_Node]:

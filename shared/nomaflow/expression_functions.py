@@ -61,6 +61,8 @@ class Functions(functions.Functions):  # type: ignore[misc]  # jmespath has no t
         watched = resolved_args[:1] if function_name == "contains" else resolved_args
         if function_name in _OF_NULL and any(arg is None for arg in watched):
             return _OF_NULL[function_name]
+        if function_name == "join" and isinstance(resolved_args[1], list):
+            resolved_args[1] = [part for part in resolved_args[1] if part is not None]
         if function_name == "merge":
             resolved_args = [{} if arg is None else arg for arg in resolved_args]
         return super().call_function(function_name, resolved_args)

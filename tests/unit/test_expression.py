@@ -41,6 +41,7 @@ ANSWERS = [
     ("trim('  a ')", "a"),
     ("concat(params.name, ' ', state.nothing, params.n, `true`)", "Ada 5true"),
     ("join('-', ['a', 'b'])", "a-b"),
+    ("join('-', ['a', nothing, 'b'])", "a-b"),
     ("now()", "2026-03-15T01:02:03.000Z"),
     ("date(`1700000000`)", "2023-11-14T22:13:20.000Z"),
     ("date(`1700000000000`, 'ms')", "2023-11-14T22:13:20.000Z"),

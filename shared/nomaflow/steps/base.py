@@ -204,6 +204,10 @@ class StepRunContext(Protocol):
         """
 
     @property
+    def state(self) -> Mapping[str, str]:
+        """The job's watermarks as they were when the run, or what is left of it, began."""
+
+    @property
     def retries_batches(self) -> bool:
         """True when this run only retries what the step failed to write in an earlier run."""
 

@@ -13,12 +13,17 @@ from nomaflow.errors import Code, NomaflowError
 from nomaflow.steps.base import Step
 from nomaflow.steps.call_job import CallJobStep
 from nomaflow.steps.http import HttpStep
+from nomaflow.steps.http_sync import HttpSync
 from nomaflow.steps.python import PythonStep
 from nomaflow.steps.sql_copy import SqlCopy
 from nomaflow.steps.sql_query import SqlQuery
 
-OURS: tuple[type[Step], ...] = (SqlQuery, SqlCopy, HttpStep, PythonStep, CallJobStep)
+OURS: tuple[type[Step], ...] = (SqlQuery, SqlCopy, HttpStep, HttpSync, PythonStep, CallJobStep)
 GROUP = "nomaflow.steps"
+
+_SQL = frozenset({"query", "where", "sql"})
+_BOUND = "substitutions are not allowed in SQL text; bind the value with `params`"
+_ASKED = "substitutions are not allowed in an expression; it reads a parameter with param('name')"
 
 Problem = tuple[tuple[str, ...], str]
 
@@ -56,7 +61,7 @@ def problems(name: str, config: Mapping[str, Any]) -> list[Problem]:
     """
     step = step_type(name)
     found: list[Problem] = [
-        (path, "substitutions are not allowed in SQL text; bind the value with `params`")
+        (path, _BOUND if path[-1] in _SQL else _ASKED)
         for path in step.verbatim
         if _holds_token(_at(config, path))
     ]
