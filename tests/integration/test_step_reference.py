@@ -2,12 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from nomaflow.connectors import spec
+from nomaflow.connectors import auth, spec
 from nomaflow.steps import registry
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +73,15 @@ def test_every_setting_of_a_connector_is_documented(model):
     kind = model.model_fields["kind"].default
     expected = rows(model)
     assert documented(sections("connectors.md")[kind]) == expected, table(expected)
+
+
+def test_every_kind_of_credentials_is_documented():
+    expected = {}
+    for model in get_args(auth.AnyAuth):
+        (kind,) = get_args(model.model_fields["type"].annotation)
+        expected |= rows(model, f"{kind}.")
+        del expected[f"{kind}.type"]
+    assert documented(sections("connectors.md")["auth"]) == expected, table(expected)
 
 
 @pytest.mark.parametrize(

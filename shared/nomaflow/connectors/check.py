@@ -12,7 +12,7 @@ from nomaflow.connectors.spec import ConnectorSpec, HttpConnectorSpec, SqlConnec
 from nomaflow.errors import StepError
 
 SECONDS = 5.0
-_UNAUTHORISED = (401, 403)
+_UNAUTHORISED = (401, 403, 407)
 # What a server is, and whom it takes us for.
 _WHO = {
     "postgresql": (
