@@ -83,15 +83,24 @@ class Closures:
         return self._blackout(clock, due_at)
 
     def _blackout(self, clock: Clock, due_at: datetime) -> Closed | None:
-        covering = [b for b in self.blackouts if b.covers(clock.job, clock.connectors, due_at)]
-        if not covering:
+        concerned = [b for b in self.blackouts if b.concerns(clock.job, clock.connectors)]
+        # A jitter may carry a fire into a blackout that its due time is still outside of.
+        first = _over(concerned, due_at) or _over(concerned, due_at + clock.jitter)
+        if first is None:
             return None
-        # One that skips decides, whatever another would only postpone.
-        covering.sort(key=lambda b: (b.action is not Action.SKIP, -b.until.timestamp()))
-        first = covering[0]
         reason = f"blackout: {first.name} until {shown(first.until)}"
-        postponed = first.until if first.action is Action.POSTPONE else None
-        return Closed(reason, first.until, postponed)
+        if first.action is Action.SKIP:
+            return Closed(reason, first.until)
+        at, over = first.until, _over(concerned, first.until)
+        while over is not None and over.action is Action.POSTPONE:
+            at, over = over.until, _over(concerned, over.until)
+        return Closed(reason, first.until, None if over else at)
+
+
+def _over(blackouts: Iterable[Blackout], at: datetime) -> Blackout | None:
+    """Return the blackout that decides at an instant: one that skips, else the first to end."""
+    there = [blackout for blackout in blackouts if blackout.from_at <= at < blackout.until]
+    return min(there, key=lambda b: (b.action is not Action.SKIP, b.until), default=None)
 
 
 @dataclass(frozen=True, slots=True, order=True)

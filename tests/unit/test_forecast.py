@@ -120,6 +120,25 @@ def test_one_that_skips_decides_over_one_that_postpones():
     assert closed.fires_at is None
 
 
+def test_what_is_postponed_into_another_blackout_waits_for_its_end_or_is_skipped_there():
+    later = (
+        blackout("21T13:00", "21T15:30", Action.POSTPONE),
+        blackout("21T15:00", "21T17:30", Action.POSTPONE, "second"),
+    )
+    assert times(cron("0 * * * *"), Closures(blackouts=later), count=2) == [
+        "21T17:30:00",
+        "21T18:00:00",
+    ]
+    never = (later[0], blackout("21T15:00", "21T17:30", Action.SKIP, "second"))
+    assert times(cron("0 * * * *"), Closures(blackouts=never), count=1) == ["21T18:00:00"]
+
+
+def test_jitter_can_carry_a_fire_into_a_blackout():
+    clock = cron("0 * * * *", jitter=timedelta(seconds=40))
+    closures = Closures(blackouts=(blackout("21T13:00:30", "21T13:30"),))
+    assert times(clock, closures, count=1) == ["21T14:00:40"]
+
+
 def test_closed_times_can_be_shown_with_their_reason():
     closures = Closures(blackouts=(blackout("21T13:00", "21T14:30"),))
     found = list(islice(forecast.fires(cron("0 * * * *"), closures, NOW, with_closed=True), 3))
