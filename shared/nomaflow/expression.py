@@ -1,7 +1,7 @@
 """The expressions of `when` and of maps: JMESPath and a few functions, checked when a job loads.
 
-An expression is total: no loops, no recursion, no regular expressions; what it may build out of
-its input is bounded before it runs. Wrong ones are refused with the column.
+An expression is total: no loops, no recursion, patterns of bounded time only; what it may build
+out of its input is bounded before it runs. Wrong ones are refused with the column.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from jmespath import exceptions, lexer, parser, visitor
 
+from nomaflow import pattern
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.expression_functions import FUNCTIONS, Functions, arity
 
@@ -177,6 +178,24 @@ def _check_calls(text: str, tokens: list[_Node]) -> None:
                 f"{name}() takes {bound} argument{'' if bound == '1' else 's'}, not {given}",
                 token["start"],
             )
+        if name == "matches":
+            _check_pattern(text, tokens[at + 2 :])
+
+
+def _check_pattern(text: str, tokens: list[_Node]) -> None:
+    """Read the pattern of a `matches` where it is written out, as the second argument."""
+    open_ = 0
+    for comma, wanted in pairwise(tokens):
+        if open_ == 0 and comma["type"] == "comma" and isinstance(wanted["value"], str):
+            if wanted["type"] == "literal":
+                try:
+                    pattern.compile(wanted["value"])
+                except pattern.PatternError as error:
+                    _refuse(text, f"pattern: {error.message}", wanted["start"] + 1 + error.offset)
+            return
+        open_ += (comma["type"] in _OPENING) - (comma["type"] in _CLOSING)
+        if open_ < 0:
+            return
 
 
 def _nesting(tokens: list[_Node]) -> Iterator[int]:

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from jmespath import exceptions, functions
 
+from nomaflow import pattern
+
 LONGEST_TEXT = 10_000_000
 MOST_DIGITS = 100
 MOST_BITS = 1_024
@@ -33,6 +35,8 @@ _OF_NULL: dict[str, Any] = {
     "contains": False,
     "starts_with": False,
     "ends_with": False,
+    "matches": False,
+    "mod": None,
 }
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 Number = int | float | Decimal
@@ -160,6 +164,24 @@ class Functions(functions.Functions):  # type: ignore[misc]  # jmespath has no t
         if isinstance(x, int) and isinstance(y, int) and x % y == 0:
             return x // y
         return _finite("div", x / y)  # type: ignore[operator]  # as above
+
+    @takes(ANY, ANY)
+    def _func_mod(self, a: Any, b: Any) -> Number:
+        x, y = _pair("mod", a, b)
+        if y == 0:
+            raise _refused("mod", "it would divide by zero")
+        return x % y  # type: ignore[operator]  # as above
+
+    @takes(ANY, ANY, ANY)
+    def _func_if(self, condition: Any, then: Any, otherwise: Any) -> Any:
+        return then if condition else otherwise
+
+    @takes(TEXT, TEXT)
+    def _func_matches(self, text: str, wanted: str) -> bool:
+        try:
+            return pattern.compile(wanted).found_in(text)
+        except pattern.PatternError as error:
+            raise _refused("matches", error.message) from None
 
     @takes(MORE)
     def _func_round(self, value: Any, *digits: Any) -> Number:
