@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from nomaflow import template
-from nomaflow.connectors import http, sql
+from nomaflow.connectors import http, ldap, sql
 from nomaflow.connectors.http_client import HttpClient
-from nomaflow.connectors.spec import HttpConnectorSpec, SqlConnectorSpec
+from nomaflow.connectors.spec import HttpConnectorSpec, LdapConnectorSpec, SqlConnectorSpec
 from nomaflow.errors import NomaflowError, StepError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from nomaflow.connectors.http import HttpPolicy, HttpSettings
+    from nomaflow.connectors.ldap import LdapSettings
     from nomaflow.connectors.spec import ConnectorSpec
     from nomaflow.connectors.sql import Session, SqlConnector, SqlPool
     from nomaflow.project.folder import Project
@@ -35,7 +36,7 @@ class Connections:
         self._default = SqlConnectorSpec(kind="sql", url=default_url)
         self._pools: dict[str, SqlPool] = {}
         self._clients: dict[tuple[str | None, HttpPolicy], HttpClient] = {}
-        self._retired: set[asyncio.Task[None]] = set()
+        self._retired: dict[asyncio.Task[None], SqlPool | HttpClient] = {}
 
     def kinds(self) -> dict[str, str]:
         """Names of the connectors there are, and the kind of each."""
@@ -98,6 +99,28 @@ class Connections:
             )
         return http.settings(spec, policy)
 
+    def ldap(self, given: str | LdapConnectorSpec, policy: HttpPolicy) -> LdapSettings:
+        """A directory by its connector's name, or as a step describes it itself.
+
+        A connector leads where its author says; a step of a job that is not trusted goes where
+        `policy` lets it, and trusts no file outside of the project.
+        """
+        if isinstance(given, str):
+            spec = self.spec(given)
+            if not isinstance(spec, LdapConnectorSpec):
+                raise StepError(
+                    f"connector `{given}` is of kind {spec.kind}; this step needs kind ldap",
+                    retryable=False,
+                )
+            return ldap.settings(spec)
+        if given.ca_file is not None:
+            root = self._project.root.resolve()
+            path = (root / given.ca_file).resolve()
+            if not policy.allow_private and not path.is_relative_to(root):
+                raise StepError("`ca_file` leads outside of the project", retryable=False)
+            given = given.model_copy(update={"ca_file": str(path)})
+        return ldap.settings(given, policy)
+
     def table(self, name: str) -> Mapping[str, Any]:
         """The rendered settings as a table, for a child process that opens its own connection."""
         return self.spec(name).model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -125,7 +148,9 @@ class Connections:
 
     async def close(self) -> None:
         """Close every pool; statements in flight are cancelled on their servers."""
-        kept: list[SqlPool | HttpClient] = [*self._pools.values(), *self._clients.values()]
+        kept = [*self._pools.values(), *self._clients.values(), *self._retired.values()]
+        for task in self._retired:
+            task.cancel()
         await asyncio.gather(*(one.close() for one in kept))
         self._pools.clear()
         self._clients.clear()
@@ -145,5 +170,5 @@ class Connections:
             await kept.close()
 
         task = asyncio.create_task(later(), name=f"retire {name}")
-        self._retired.add(task)
-        task.add_done_callback(self._retired.discard)
+        self._retired[task] = kept
+        task.add_done_callback(self._retired.pop)
