@@ -18,12 +18,12 @@ from pydantic import (
     model_validator,
 )
 
-from nomaflow.connectors import ldap_url
+from nomaflow.connectors import ldap_url, query_params, statement
 from nomaflow.connectors.auth import Auth, Headers
+from nomaflow.connectors.query_params import ParamType
 from nomaflow.errors import Code, NomaflowError
 
 Token = Annotated[str, Field(pattern=r"\$\{")]
-ParamType = Literal["string", "int", "float", "bool", "date", "datetime", "decimal", "json", "uuid"]
 
 
 class _Part(BaseModel):
@@ -34,11 +34,19 @@ class QueryParam(_Part):
     """A declared parameter of a named query."""
 
     type: ParamType = Field(
-        "string", description="What the value is; PostgreSQL itself parses text given for it."
+        "string", description="What the value must be; text that says it is taken for it."
     )
     required: bool = Field(default=False, description="Whether a call without it is refused.")
     default: Any = Field(None, description="The value of a call that leaves it out.")
     description: str = Field("", description="Words for people.")
+
+    @model_validator(mode="after")
+    def _default_fits(self) -> Self:
+        try:
+            query_params.coerced(self.type, self.default)
+        except ValueError as error:
+            raise ValueError(f"the default {error}") from None
+        return self
 
 
 class NamedQuery(_Part):
@@ -52,6 +60,19 @@ class NamedQuery(_Part):
     params: dict[str, QueryParam] = Field(
         default_factory=dict, description="Declared parameters by name."
     )
+
+    @model_validator(mode="after")
+    def _declares_what_it_uses(self) -> Self:
+        readings = statement.readings(self.sql)
+        if not readings:
+            raise ValueError("the SQL text marks its parameters otherwise than as `:name`")
+        unused = sorted(set(self.params) - set().union(*readings))
+        if unused:
+            raise ValueError(f"declares the parameter `{unused[0]}`, which its SQL does not use")
+        if self.params and all(names - set(self.params) for names in readings):
+            missing = sorted(readings[0] - set(self.params)) or sorted(readings[-1])
+            raise ValueError(f"its SQL uses `:{missing[0]}`, which its `params` do not declare")
+        return self
 
 
 class ConnectorSpec(_Part):
@@ -195,8 +216,7 @@ class LdapConnectorSpec(ConnectorSpec):
     bind_password: str | None = Field(None, repr=False, description="Its password.")
     ca_file: str | None = Field(
         None,
-        description="The only authorities to trust, PEM, relative to the project folder; "
-        "absent: those of the system.",
+        description="Authorities to trust besides the known ones, PEM, relative to the project.",
     )
     start_tls: bool = Field(
         default=False, description="Encrypt an ldap:// connection before binding."

@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
-from nomaflow.connectors.spec import NamedQuery, SqlConnectorSpec
+from nomaflow.connectors import query_params, statement
+from nomaflow.connectors.spec import NamedQuery, QueryParam, SqlConnectorSpec
 from nomaflow.errors import StepError
 
 Row = Mapping[str, Any]
@@ -223,11 +224,27 @@ def named_query(
 
 
 def _declared(name: str, query: NamedQuery, params: Mapping[str, Any]) -> dict[str, Any]:
-    values = dict(params)
-    for wanted, declared in query.params.items():
-        if wanted in values:
-            continue
-        if declared.required and declared.default is None:
-            raise StepError(f"query {name!r} needs the parameter `{wanted}`")
-        values[wanted] = declared.default
-    return values
+    """The declared parameters with their types and defaults; without declarations, as given."""
+    if not query.params:
+        used = frozenset[str]().union(*statement.readings(query.sql))
+        if unknown := sorted(set(params) - used):
+            raise StepError(f"query {name!r} has no parameter `{unknown[0]}`", retryable=False)
+        return dict(params)
+    if unknown := sorted(set(params) - set(query.params)):
+        known = ", ".join(f"`{wanted}`" for wanted in query.params)
+        raise StepError(
+            f"query {name!r} has no parameter `{unknown[0]}`; it has {known}", retryable=False
+        )
+    return {
+        wanted: _value(name, wanted, declared, params) for wanted, declared in query.params.items()
+    }
+
+
+def _value(query: str, name: str, declared: QueryParam, given: Mapping[str, Any]) -> Any:
+    value = given.get(name, declared.default)
+    if value is None and declared.required:
+        raise StepError(f"query {query!r} needs the parameter `{name}`", retryable=False)
+    try:
+        return query_params.coerced(declared.type, value)
+    except ValueError as error:
+        raise StepError(f"query {query!r}, parameter `{name}`: {error}", retryable=False) from None

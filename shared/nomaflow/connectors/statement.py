@@ -119,6 +119,20 @@ def parse(sql: str, dialect: str = "postgresql") -> Statement:
     return Statement(tuple(texts), tuple(names))
 
 
+def readings(sql: str) -> list[frozenset[str]]:
+    """The names of parameters as each database that can read the text finds them, PostgreSQL first.
+
+    For a text whose database is not known yet; empty when it suits none.
+    """
+    found: list[frozenset[str]] = []
+    for dialect in DIALECTS:
+        try:
+            found.append(frozenset(parse(sql, dialect).names))
+        except NomaflowError:
+            continue
+    return found
+
+
 def _end_of_comment(sql: str, place: int, *, nests: bool) -> int:
     if not nests:
         closing = sql.find("*/", place)

@@ -42,6 +42,7 @@ class SqlQuery(Step):
 
     type_name: ClassVar[str] = "sql_query"
     title: ClassVar[str] = "SQL query"
+    dry_runs: ClassVar[bool] = True
     verbatim: ClassVar[tuple[tuple[str, ...], ...]] = (("query",),)
 
     connector: str = Field(min_length=1, description="The SQL connector to use.")
@@ -183,12 +184,18 @@ class _Kept:
 
 
 def check_parameters(sql: str, params: Params) -> None:
-    """ValueError naming a parameter that the SQL text uses and nobody gives, or the reverse."""
+    """ValueError naming a parameter that the SQL text uses and nobody gives, or the reverse.
+
+    Which database will read the text is not known yet: it is right if it is for one of them.
+    """
+    given = set(params or {})
+    readings = statement.readings(sql)
+    if given in readings:
+        return
     try:
-        names = set(statement.parse(sql).names)
+        names = readings[0] if readings else frozenset(statement.parse(sql).names)
     except NomaflowError as error:
         raise ValueError(error.message) from None
-    given = set(params or {})
     if missing := sorted(names - given):
         raise ValueError(f"the query uses `:{missing[0]}`; give it in `params`")
     if unused := sorted(given - names):
