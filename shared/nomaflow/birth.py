@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nomaflow import lifecycle
 from nomaflow.errors import Code, NomaflowError
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from nomaflow.job.spec import JobSpec
-    from nomaflow.store.jobs import JobRow
     from nomaflow.store.schedules import ScheduleRow
 
 
@@ -99,7 +98,20 @@ def wishes_of_clock(spec: JobSpec, clock: ScheduleRow) -> Wishes:
     return Wishes(params, kwargs, enabled, preset.log_level, preset.name)
 
 
-def of(job: JobRow, spec: JobSpec, asked: Wishes, **facts: Any) -> NewRun:
+class Named(Protocol):
+    """What a run takes over from its job, besides the definition."""
+
+    @property
+    def id(self) -> UUID: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def revision(self) -> int: ...
+
+
+def of(job: Named, spec: JobSpec, asked: Wishes, **facts: Any) -> NewRun:
     """Return the run as it will be written; steps switched off are recorded as skipped (X16)."""
     return NewRun(
         job_name=job.name,

@@ -10,7 +10,7 @@ from nomaflow.job.spec import JobSpec
 from nomaflow.store import jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
     from uuid import UUID
 
@@ -37,6 +37,21 @@ async def of_run(connection: Connection | Database, job_id: UUID, revision: int)
             Code.NOT_FOUND, f"revision {revision} of job {job_id} is not in the database"
         )
     return _parsed(key, found)
+
+
+async def of_revisions(
+    connection: Connection | Database, keys: Sequence[tuple[UUID, int]]
+) -> dict[tuple[UUID, int], JobSpec | Exception]:
+    """Return many definitions; an exception in place of one that cannot be read any more."""
+    unknown = [key for key in dict.fromkeys(keys) if key not in _known]
+    read = await jobs.definitions_of(connection, unknown) if unknown else {}
+    found: dict[tuple[UUID, int], JobSpec | Exception] = {}
+    for key in keys:
+        try:
+            found[key] = _parsed(key, read.get(key, {}))
+        except Exception as error:  # noqa: BLE001  one that cannot be read holds up nobody
+            found[key] = error
+    return found
 
 
 def _parsed(key: tuple[UUID, int], definition: Mapping[str, Any]) -> JobSpec:

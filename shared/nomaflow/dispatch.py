@@ -1,7 +1,8 @@
-"""The one way in: cron, people, the API, the CLI and other jobs all create a run here.
+"""The one way in for people, the API, the CLI and other jobs: each creates a run here.
 
-A run is written with its steps in one transaction and committed; only then is the doorbell
-rung. Whatever was started is found again by the workers even when the ring is lost.
+Clocks fire in batches, in the scheduler, by the same birth and the same rule of overlap. A run is
+written with its steps in one transaction and committed; only then is the doorbell rung. Whatever
+was started is found again by the workers even when the ring is lost.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nomaflow import birth, definitions, lineage, moves, overlap
+from nomaflow import birth, definitions, dependencies, lineage, moves, overlap
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.lifecycle import IN_FLIGHT, RunStatus
-from nomaflow.store import births, family, jobs, runs, schedules
+from nomaflow.store import births, family, jobs, runs, standings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from nomaflow.job.spec import JobSpec
     from nomaflow.overlap import InFlight
     from nomaflow.store.database import Connection, Database
-    from nomaflow.store.schedules import Due
 
 IDEMPOTENT_DAYS = 7
 
@@ -44,6 +44,7 @@ class Started:
 async def start(db: Database, bell: Bell, request: Request) -> Started:
     """Create a run of a job in force; commit, then ring.
 
+    When a job that it depends on has not succeeded, the run is born `skipped` and says so (J24).
     Raises NomaflowError: NOT_FOUND (with the nearest names), BUSY when the job's overlap policy
     has no room for another run (S15), and SpecErrors for overrides that do not fit (T07).
     """
@@ -69,52 +70,25 @@ async def start(db: Database, bell: Bell, request: Request) -> Started:
             idempotency_key=request.idempotency_key,
             parent_run_id=request.parent_run_id,
         )
-        run_id, ended = await admit(connection, job.name, spec, born)
-    announce(bell, run_id, RunStatus.QUEUED, ended)
-    return Started(run_id, created=True, status=RunStatus.QUEUED, reason=None)
-
-
-async def fire(db: Database, bell: Bell, due: Due, next_fire_at: datetime | None) -> Started | None:
-    """Turn one due time into a run, or into a `skipped` run that says why (S13).
-
-    Taking the slot, writing the run and advancing the clock are one transaction, so a due time
-    is fired once however many schedulers try. None: another one has fired it.
-    """
-    clock = due.schedule
-    due_at = clock.next_fire_at
-    if due_at is None:
-        return None
-    async with db.transaction() as connection:
-        job = await jobs.find_by_id(connection, clock.job_id, lock=True)
-        if job is None or not job.enabled:
-            await schedules.set_next(connection, clock.id, None)
-            return None
-        if not await schedules.take_slot(connection, clock.id, due_at, "fired"):
-            await schedules.fired(connection, clock.id, due_at, next_fire_at, counts=False)
-            return None
-        spec = definitions.of_job(job)
-        born = birth.of(
-            job,
-            spec,
-            birth.wishes_of_clock(spec, clock),
-            trigger="cron",
-            triggered_by="cron",
-            schedule_id=clock.id,
-            schedule_name=clock.name,
-            scheduled_for=due_at,
-        )
-        status, reason = RunStatus.QUEUED, None
+        status = RunStatus.QUEUED
         ended: tuple[InFlight, ...] = ()
-        try:
+        reason = None if request.dry_run else await _unmet(connection, spec)
+        if reason is None:
             run_id, ended = await admit(connection, job.name, spec, born)
-        except BusyError as busy:
-            status, reason = RunStatus.SKIPPED, busy.refusal
+        else:
+            status = RunStatus.SKIPPED
             run_id = await births.insert(connection, birth.skipped(born, reason))
-        outcome = "fired" if status is RunStatus.QUEUED else "skipped"
-        await schedules.fill_slot(connection, clock.id, due_at, outcome, reason, run_id)
-        await schedules.fired(connection, clock.id, due_at, next_fire_at)
     announce(bell, run_id, status, ended)
     return Started(run_id, created=True, status=status, reason=reason)
+
+
+async def _unmet(connection: Connection, spec: JobSpec) -> str | None:
+    """Why the jobs that this one depends on do not let it run now; such a run does not wait."""
+    if not spec.depends_on:
+        return None
+    found = await standings.of(connection, {one.job for one in spec.depends_on})
+    now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    return dependencies.decide(spec.depends_on, found, now, spec.timezone).reason
 
 
 class BusyError(NomaflowError):
@@ -144,11 +118,12 @@ async def admit(
         raise BusyError(job_name, others[0].run_id, verdict.refusal)
     run_id = await births.insert(connection, replace(born, serial=verdict.serial, lock=spec.lock))
     for other in verdict.replaces:
-        await _end_for(connection, other, f"replaced by run {run_id}")
+        await end_for(connection, other, f"replaced by run {run_id}")
     return run_id, verdict.replaces
 
 
-async def _end_for(connection: Connection, other: InFlight, why: str) -> None:
+async def end_for(connection: Connection, other: InFlight, why: str) -> None:
+    """Ask for the end of a run that makes room; one that nobody works on ends here."""
     asked = await runs.request_abort(connection, other.run_id, "nomaflow", why)
     held = await runs.held(connection, other.run_id)
     if asked and held and held.status is RunStatus.QUEUED:

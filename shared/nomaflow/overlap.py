@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+_QUEUE_IS_FULL = "already waiting"
+
 Policy = Literal["skip", "queue", "allow", "replace"]
 
 
@@ -47,9 +49,14 @@ def decide(policy: Policy, queue_depth: int, in_flight: Sequence[InFlight]) -> A
         case "queue":
             waiting = sum(1 for run in in_flight if not run.started)
             full = bool(in_flight) and waiting >= queue_depth
-            words = f"skipped: {waiting} already waiting (queue_depth = {queue_depth})"
+            words = f"skipped: {waiting} {_QUEUE_IS_FULL} (queue_depth = {queue_depth})"
             return Admission(refusal=words if full else None, serial=True)
         case "replace":
             return Admission(serial=True, replaces=tuple(in_flight))
         case _:
             return Admission()
+
+
+def is_refusal(reason: str) -> bool:
+    """Tell whether these are the words of `decide` for a run that had to give way."""
+    return reason == SKIPPED_OVERLAP or _QUEUE_IS_FULL in reason

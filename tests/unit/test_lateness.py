@@ -27,6 +27,7 @@ def clock(due, cron=None, every=None, **facts):
         "next_fire_at": due,
         "last_fire_at": None,
         "fire_count": 0,
+        "look_at": due,
     }
     return ScheduleRow(**(known | facts))
 
@@ -47,28 +48,29 @@ def test_the_very_first_fire_on_start_is_never_missed():
 
 def test_missed_due_times_end_where_the_next_one_can_still_fire():
     at = clock(NOON, cron="*/10 * * * *")
-    gone = lateness.passed(at, NOON + timedelta(minutes=40, seconds=30))
+    done = lateness.serve(at, NOON + timedelta(minutes=40, seconds=30))
+    (gone,) = done.stretches
     assert gone.times == tuple(NOON + timedelta(minutes=m) for m in (0, 10, 20, 30))
-    assert gone.next_fire_at == NOON + timedelta(minutes=40)
+    assert gone.outcome == "missed"
+    assert done.fires == ()
+    assert done.next_fire_at == NOON + timedelta(minutes=40)
 
 
 def test_missed_intervals_keep_their_beat():
     at = clock(NOON, every=90.0)
-    gone = lateness.passed(at, NOON + timedelta(minutes=10))
-    assert gone.times == tuple(NOON + timedelta(seconds=90 * n) for n in range(6))
-    assert gone.next_fire_at == NOON + timedelta(minutes=9)
+    done = lateness.serve(at, NOON + timedelta(minutes=10))
+    assert done.stretches[0].times == tuple(NOON + timedelta(seconds=90 * n) for n in range(6))
+    assert done.next_fire_at == NOON + timedelta(minutes=9)
 
 
 def test_only_a_piece_of_a_long_gap_is_looked_at():
     at = clock(NOON, cron="* * * * * *")
-    gone = lateness.passed(at, NOON + timedelta(days=30), most=100)
-    assert len(gone.times) == 100
-    assert gone.next_fire_at == NOON + timedelta(seconds=100)
+    done = lateness.serve(at, NOON + timedelta(days=30))
+    assert len(done.stretches[0].times) == lateness.PIECE
+    assert done.next_fire_at == NOON + timedelta(seconds=lateness.PIECE)
 
 
-def test_the_last_fire_of_all_leaves_no_next_one():
-    assert lateness.next_after_fire(clock(NOON, every=2.0, max_fires=3, fire_count=1)) == (
-        NOON + timedelta(seconds=2)
-    )
-    assert lateness.next_after_fire(clock(NOON, every=2.0, max_fires=3, fire_count=2)) is None
-    assert lateness.next_after_fire(clock(None, every=2.0)) is None
+def test_what_is_on_time_fires():
+    at = clock(NOON, cron="0 12 * * *")
+    done = lateness.serve(at, NOON + timedelta(seconds=5))
+    assert done == lateness.Served((), (lateness.Fire(NOON),), NOON + timedelta(days=1))

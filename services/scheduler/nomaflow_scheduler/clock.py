@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from nomaflow.store import schedules
+from nomaflow.store import firing
 from nomaflow.store.database import Database
-from nomaflow_scheduler import fire
+from nomaflow_scheduler import ahead, fire
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from nomaflow.broker.bell import Bell
     from nomaflow_scheduler.fire import Ticked
     from nomaflow_scheduler.lead import Lead
@@ -60,7 +62,7 @@ class Clock:
         pause = 0.2
         while True:
             try:
-                await self._sleep(await self._once())
+                await self._once()
                 pause = 0.2
             except (OSError, TimeoutError, *Database.Error) as error:
                 self._lead.went_wrong()
@@ -73,17 +75,37 @@ class Clock:
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _once(self) -> float:
-        """Tick if it is ours to tick; answers how long nothing will be due."""
+    async def _once(self) -> None:
+        """Tick if it is ours to tick, then wait for what comes next, or fire it on its instant."""
         if not self._lead.may_fire:
-            return LONGEST_SLEEP
+            await self._sleep(LONGEST_SLEEP)
+            return
         await self.tick()
-        seconds = await schedules.seconds_to_next(self._db)
+        coming = await firing.coming(self._db)
         self._lead.went_well()
-        return LONGEST_SLEEP if seconds is None else min(max(seconds, 0.0), LONGEST_SLEEP)
+        if coming.look_at is None or coming.seconds > LONGEST_SLEEP:
+            await self._sleep(LONGEST_SLEEP)
+        elif coming.seconds > 0:
+            await self._fire_at(coming.look_at, coming.seconds)
 
-    async def _sleep(self, seconds: float) -> None:
+    async def _fire_at(self, due_at: datetime, seconds: float) -> None:
+        """Sleep until just before an instant, then prepare and fire what is due at it."""
+        begun = asyncio.get_running_loop().time()
+        looks = await ahead.looks(self._db, due_at)
+        left = seconds - (asyncio.get_running_loop().time() - begun)
+        if await self._sleep(left - ahead.lead(len(looks))):
+            return  # a job has changed: look again
+        if looks and self._lead.may_fire:
+            async with self._one:
+                await ahead.fire(self._db, self._bell, looks, due_at)
+        else:
+            await self._sleep(ahead.lead(len(looks)))
+
+    async def _sleep(self, seconds: float) -> bool:
+        """Wait so long; True when woken before."""
         self._woken.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(seconds, 0)):
                 await self._woken.wait()
+                return True
+        return False

@@ -1,55 +1,49 @@
 """One tick: every due time becomes a run, or a row that says why it did not.
 
-Any number of schedulers may tick at once: taking a due time is a unique row, so each is served
-once, and who comes second finds nothing left to do.
+Any number of schedulers may tick at once: a clock is served under the lock on its job's row, and
+taking a due time is a unique row, so each is served once and who comes second finds nothing left.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 
-from nomaflow import dispatch
-from nomaflow.errors import NomaflowError
-from nomaflow.job.problems import SpecErrors
-from nomaflow.store import missed, schedules
-from nomaflow_scheduler import lateness
+from nomaflow.store import firing
+from nomaflow_scheduler import batch, lateness
+from nomaflow_scheduler.batch import Ticked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
     from nomaflow.broker.bell import Bell
     from nomaflow.store.database import Database
-    from nomaflow.store.schedules import Due
+    from nomaflow.store.firing import Look
 
 log = structlog.get_logger(__name__)
 
-AT_A_TIME = 500
-"""Clocks read from the database in one look."""
-TOGETHER = 8
-"""Clocks served at the same time; each takes a connection of the pool."""
+__all__ = ["Ticked", "tick"]
 
-MISSED = (
-    f"missed: no scheduler fired it within {lateness.GRACE.seconds} s of its time, and the "
-    "schedule does not catch up"
-)
+AT_A_TIME = 2_000
+"""What is read from the database in one look."""
+TOGETHER = 3
+"""Batches at the same time; each takes a connection of the pool."""
+BATCH = 400
+"""Clocks of one batch that are on time."""
+LATE_BATCH = 20
+"""Clocks of one batch that have missed due times: each may have many."""
 
+PATIENCE = 2
+"""So many times a clock that somebody else holds is left to them, then it is waited for."""
+PAUSE_SECONDS = 0.02
 
-@dataclass(frozen=True, slots=True)
-class Ticked:
-    """What a tick did: due times that became runs, and due times recorded as missed."""
-
-    fired: int = 0
-    missed: int = 0
-
-    def __add__(self, other: Ticked) -> Ticked:
-        """Add up."""
-        return Ticked(self.fired + other.fired, self.missed + other.missed)
+Key = tuple["UUID", "datetime | None"]
 
 
 async def tick(db: Database, bell: Bell, *, at: datetime | None = None) -> Ticked:
@@ -59,89 +53,97 @@ async def tick(db: Database, bell: Bell, *, at: datetime | None = None) -> Ticke
     first such error is raised at the end.
     """
     done = Ticked()
-    left: dict[UUID, BaseException] = {}
-    while due := await _due(db, at, left):
-        outcomes = await _all(db, bell, due, at)
-        for one, outcome in zip(due, outcomes, strict=True):
-            if isinstance(outcome, BaseException):
-                left[one.schedule.id] = outcome
-            else:
-                done += outcome
+    left: dict[Key, BaseException] = {}
+    held: Counter[Key] = Counter()
+    while looks := await _looks(db, at, left):
+        outcomes = await _all(db, bell, looks, at, held)
+        for look, error in outcomes.failed:
+            left[_key(look)] = error
+        done += outcomes.ticked
+        held.update(_key(look) for look in outcomes.held_up)
+        if len(outcomes.held_up) == len(looks):
+            await asyncio.sleep(PAUSE_SECONDS)  # another scheduler is about to commit
     for error in left.values():
         raise error
     return done
 
 
-async def _due(db: Database, at: datetime | None, left: dict[UUID, BaseException]) -> list[Due]:
-    found = await schedules.due(db, at, AT_A_TIME + len(left))
-    served = [one for one in found if one.schedule.id not in left]
-    # What can still fire goes first: writing down a long gap takes its time.
-    return sorted(served, key=lambda one: lateness.is_missed(one.schedule, at or one.now))
+@dataclass(slots=True)
+class Outcomes:
+    """What serving some looks came to."""
+
+    ticked: Ticked = field(default_factory=Ticked)
+    failed: list[tuple[Look, BaseException]] = field(default_factory=list)
+    held_up: list[Look] = field(default_factory=list)
 
 
 async def _all(
-    db: Database, bell: Bell, due: Sequence[Due], at: datetime | None
-) -> list[Ticked | BaseException]:
-    room = asyncio.Semaphore(TOGETHER)
+    db: Database, bell: Bell, looks: Sequence[Look], at: datetime | None, held: Counter[Key]
+) -> Outcomes:
+    """Serve in batches; what somebody else held more than once is waited for, one by one."""
+    outcomes, room = Outcomes(), asyncio.Semaphore(TOGETHER)
+    stubborn = [look for look in looks if held[_key(look)] >= PATIENCE]
+    free = [look for look in looks if held[_key(look)] < PATIENCE]
 
-    async def serve(one: Due) -> Ticked:
+    async def serve(part: Sequence[Look], *, wait: bool) -> None:
         async with room:
-            return await _serve(db, bell, one, at or one.now)
+            await _serve(db, bell, part, at, outcomes, wait=wait)
 
-    return await asyncio.gather(*(serve(one) for one in due), return_exceptions=True)
+    async with asyncio.TaskGroup() as group:
+        for part in _batches(free, at):
+            group.create_task(serve(part, wait=False))
+        for look in stubborn:
+            group.create_task(serve([look], wait=True))
+    return outcomes
 
 
-async def _serve(db: Database, bell: Bell, due: Due, now: datetime) -> Ticked:
-    if lateness.is_missed(due.schedule, now):
-        return await _miss(db, due, now)
+async def _serve(
+    db: Database,
+    bell: Bell,
+    looks: Sequence[Look],
+    at: datetime | None,
+    outcomes: Outcomes,
+    *,
+    wait: bool,
+) -> None:
+    """Serve a batch; when one of it spoils it, each on its own."""
     try:
-        started = await dispatch.fire(db, bell, due, lateness.next_after_fire(due.schedule))
-    except (NomaflowError, SpecErrors, ValueError) as error:
-        return await _refused(db, due, error)
-    return Ticked(fired=int(started is not None))
+        done = await batch.serve(db, bell, looks, at, wait=wait)
+    except Exception as error:  # noqa: BLE001  one of them is the cause, the others are well
+        if len(looks) == 1:
+            outcomes.failed.append((looks[0], error))
+            return
+        log.warning("a batch is served one by one", error=type(error).__name__, size=len(looks))
+        for look in looks:
+            await _serve(db, bell, [look], at, outcomes, wait=True)
+    else:
+        outcomes.ticked += done.ticked
+        outcomes.held_up += done.held_up
 
 
-async def _miss(db: Database, due: Due, now: datetime) -> Ticked:
-    """Record due times that are too old to fire, and set the clock after them."""
-    clock = due.schedule
-    gone = lateness.passed(clock, now)
-    try:
-        async with db.transaction() as connection:
-            gap = await missed.gap_before(connection, clock.id, gone.times[0])
-            if gap is not None and lateness.following(clock, gap) == gone.times[0]:
-                await missed.lengthen(connection, clock.id, gap, gone.times)
-            elif len(gone.times) > lateness.MOST_SINGLY:
-                await missed.add_gap(connection, clock.id, gone.times, MISSED)
-            else:
-                await missed.add(connection, clock.id, gone.times, MISSED)
-            await missed.pass_over(connection, clock.id, gone.times[0], gone.next_fire_at)
-    except missed.TakenError:
-        return Ticked()
-    log.warning(
-        "due times missed",
-        job=due.job_name,
-        schedule=clock.name,
-        count=len(gone.times),
-        first=gone.times[0].isoformat(),
-        last=gone.times[-1].isoformat(),
-    )
-    return Ticked(missed=len(gone.times))
+async def _looks(db: Database, at: datetime | None, left: dict[Key, BaseException]) -> list[Look]:
+    found = await firing.due(db, at, AT_A_TIME + len(left))
+    return [look for look in found if _key(look) not in left]
 
 
-async def _refused(db: Database, due: Due, error: Exception) -> Ticked:
-    """Record a due time whose run could not be made, so that the clock goes on after it."""
-    clock = due.schedule
-    if clock.next_fire_at is None:
-        return Ticked()
-    following = lateness.following(clock, clock.next_fire_at)
-    try:
-        async with db.transaction() as connection:
-            reason = f"missed: the run could not be made: {error}"
-            await missed.add(connection, clock.id, (clock.next_fire_at,), reason)
-            await missed.pass_over(connection, clock.id, clock.next_fire_at, following)
-    except missed.TakenError:
-        return Ticked()
-    log.error(
-        "due time could not be fired", job=due.job_name, schedule=clock.name, reason=str(error)
-    )
-    return Ticked(missed=1)
+def _key(look: Look) -> Key:
+    return look.schedule_id, look.due_at
+
+
+def _batches(looks: Sequence[Look], at: datetime | None) -> Iterator[Sequence[Look]]:
+    """Part what is due: what can still fire goes first, the clocks of one job go together."""
+    late = {look.job_id for look in looks if look.look_at < (at or look.now) - lateness.GRACE}
+    fresh = [look for look in looks if look.job_id not in late]
+    yield from _parted(fresh, BATCH)
+    yield from _parted((look for look in looks if look.job_id in late), LATE_BATCH)
+
+
+def _parted(looks: Iterable[Look], size: int) -> Iterator[Sequence[Look]]:
+    part: list[Look] = []
+    for look in sorted(looks, key=lambda look: look.job_id):
+        if len(part) >= size and look.job_id != part[-1].job_id:
+            yield part
+            part = []
+        part.append(look)
+    if part:
+        yield part

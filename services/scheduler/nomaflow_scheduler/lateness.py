@@ -1,71 +1,188 @@
-"""What a late scheduler still fires and what it has missed; pure, with time as an argument.
+"""What a late scheduler still fires, makes up for, and has missed; pure, with time as an argument.
 
 A due time up to a minute late is merely late, and fires: that covers a restart, a standby taking
-over, a database that was away for a moment. An older one was missed, and with `catch_up = "none"`
-(the only choice in this version) it is recorded and never fired (S16).
+over, a database that was away for a moment. An older one was missed, and `catch_up` says whether
+it fires all the same (S16).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import lru_cache
+from datetime import datetime, timedelta
+from itertools import groupby
 from typing import TYPE_CHECKING
 
-from nomaflow import clocks
+from nomaflow import schedule
+from nomaflow.clocks import following
+from nomaflow.store.missed import Stretch
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from nomaflow.store.schedules import ScheduleRow
 
 GRACE = timedelta(seconds=60)
-MOST_SINGLY = 1_000
-"""More missed due times than this are one row with its ends and its count."""
 PIECE = 2_000
 """Due times looked at in one go, so that a month of missed seconds keeps nobody waiting."""
+MOST_EXAMINED = 100_000
+"""How far back the newest due times that may fire are looked for."""
+WINDOW_OF_ALL = timedelta(days=1)
+"""How old a due time may be that `catch_up = "all"` makes up for, unless the job says."""
+
+SUPERSEDED = "blackout: postponed, and a later due time runs at its end"
+
+Shut = Callable[[datetime], str | None]
+"""Why a due time would not have fired when it was due; None: it would have."""
+Postponed = Callable[[datetime], bool]
+"""Whether a blackout that is still in force postpones this due time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
-    """Due times that are gone, in order, and the first one after them."""
+class Fire:
+    """A due time that fires now, unless something stands against it."""
 
-    times: tuple[datetime, ...]
+    due_at: datetime
+    caught_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What becomes of a clock's due times in one go: recorded, or fired; and the next one."""
+
+    stretches: tuple[Stretch, ...]
+    fires: tuple[Fire, ...]
     next_fire_at: datetime | None
+
+
+def open_always(_due_at: datetime) -> None:
+    """Shut nothing."""
+
+
+def at_once(_due_at: datetime) -> bool:
+    """Postpone nothing."""
+    return False
+
+
+def serve(
+    clock: ScheduleRow,
+    now: datetime,
+    shut: Shut = open_always,
+    postponed: Postponed = at_once,
+) -> Served:
+    """Decide what a clock that is due does at `now`; a long absence is served in pieces."""
+    due_at = clock.next_fire_at
+    if due_at is None or clock.look_at is None:
+        return Served((), (), None)
+    if not is_missed(clock, now):
+        return Served((), (Fire(due_at),), following(clock, due_at))
+    edge = now - GRACE - (clock.look_at - due_at)
+    caught = _made_up_for(clock, now, edge, lambda at: not shut(at) and not postponed(at))
+    times = _piece(clock, edge, caught)
+    waiting = next((at for at in reversed(times) if postponed(at)), None)
+    chosen = {*caught, waiting}
+    words = _words(clock)
+
+    def recorded(at: datetime) -> tuple[str, str]:
+        if postponed(at):
+            return "skipped", SUPERSEDED
+        reason = shut(at)
+        return ("skipped", reason) if reason else ("missed", words)
+
+    stretches = tuple(
+        Stretch(tuple(group), *kind)
+        for kind, group in groupby((at for at in times if at not in chosen), key=recorded)
+    )
+    fires = tuple(Fire(at, caught_up=at in caught) for at in times if at in chosen)
+    return Served(stretches, fires, following(clock, times[-1]))
 
 
 def is_missed(clock: ScheduleRow, now: datetime) -> bool:
     """Tell whether the clock's due time is too old to fire; the first fire of all never is."""
-    if clock.next_fire_at is None or (clock.fire_on_start and clock.fire_count == 0):
+    if clock.look_at is None or (clock.fire_on_start and clock.fire_count == 0):
         return False
-    return clock.next_fire_at < now - GRACE
+    return clock.look_at < now - GRACE
 
 
-def passed(clock: ScheduleRow, now: datetime, most: int = PIECE) -> Passed:
-    """List up to `most` due times that are missed at `now`."""
+def _words(clock: ScheduleRow) -> str:
+    said = f"missed: no scheduler fired it within {GRACE.seconds} s of its time, and the schedule"
+    match clock.catch_up:
+        case "last":
+            return f"{said} catches up with the newest one only"
+        case "all":
+            return f"{said} catches up with the newest {clock.catch_up_limit} of its window only"
+        case _:
+            return f"{said} does not catch up"
+
+
+def _made_up_for(
+    clock: ScheduleRow, now: datetime, edge: datetime, may_fire: Callable[[datetime], bool]
+) -> tuple[datetime, ...]:
+    """The missed due times that fire all the same, in order."""
+    most = {"last": 1, "all": clock.catch_up_limit}.get(clock.catch_up, 0)
+    if clock.max_fires:
+        most = min(most, max(clock.max_fires - clock.fire_count, 0))
+    if not most:
+        return ()
+    window = clock.catch_up_window_seconds
+    if window is None and clock.catch_up == "all":
+        window = WINDOW_OF_ALL.total_seconds()
+    since = None if window is None else now - timedelta(seconds=window)
+    return tuple(_newest(clock, edge, most, since, may_fire))
+
+
+def _newest(
+    clock: ScheduleRow,
+    edge: datetime,
+    most: int,
+    since: datetime | None,
+    may_fire: Callable[[datetime], bool],
+) -> list[datetime]:
+    """Find the newest due times before `edge`, looking back in ever longer steps."""
+    assert clock.next_fire_at is not None  # noqa: S101  it is due
+    first = max(clock.next_fire_at, since or clock.next_fire_at)
+    back = timedelta(seconds=max(clock.every_seconds or 0, 60) * most)
+    found: list[datetime] = []
+    examined, end = 0, edge
+    while end > first and len(found) < most and examined < MOST_EXAMINED:
+        start = max(first, end - back)
+        times = list(_between(clock, start, end))
+        examined += len(times)
+        found = [at for at in times if may_fire(at)] + found
+        end, back = start, back * 2
+    return found[-most:]
+
+
+def _between(clock: ScheduleRow, start: datetime, end: datetime) -> Iterator[datetime]:
+    """The clock's due times from `start` until just before `end`."""
+    assert clock.next_fire_at is not None  # noqa: S101  it is due
+    if clock.every_seconds is not None:
+        step = timedelta(seconds=clock.every_seconds)
+        at: datetime | None = clock.next_fire_at - (clock.next_fire_at - start) // step * step
+    else:
+        at = _following(clock, start - timedelta(microseconds=1))
+    while at is not None and at < end:
+        yield at
+        at = _following(clock, at)
+
+
+def _following(clock: ScheduleRow, after: datetime) -> datetime | None:
+    """As `clocks.following`, without remembering: these times are asked for once."""
+    if clock.cron is not None:
+        return schedule.parse(clock.cron).next_after(after, clock.timezone)
+    return after + timedelta(seconds=clock.every_seconds or 0)
+
+
+def _piece(
+    clock: ScheduleRow, edge: datetime, caught: tuple[datetime, ...]
+) -> tuple[datetime, ...]:
+    """The due times served in one go: never only some of those that are made up for."""
     times: list[datetime] = []
     at = clock.next_fire_at
-    while at is not None and at < now - GRACE and len(times) < most:
+    while at is not None and at < edge:
+        begun = bool(caught) and times and caught[0] <= times[-1] < caught[-1]
+        if len(times) >= PIECE and not begun:
+            break
+        if len(times) >= PIECE and times[0] < caught[0]:
+            return tuple(one for one in times if one < caught[0])
         times.append(at)
-        at = following(clock, at)
-    return Passed(tuple(times), at)
-
-
-def following(clock: ScheduleRow, after: datetime) -> datetime | None:
-    """The clock's first due time strictly after an instant, whatever it may still fire."""
-    return _following(clock.cron, clock.every_seconds, clock.timezone, after)
-
-
-def next_after_fire(clock: ScheduleRow) -> datetime | None:
-    """When the clock is due next once it has fired now; None when that was its last fire."""
-    if clock.next_fire_at is None or (clock.max_fires and clock.fire_count + 1 >= clock.max_fires):
-        return None
-    return following(clock, clock.next_fire_at)
-
-
-# Many jobs share one expression: a thousand of them due at once cost one calculation.
-@lru_cache(maxsize=4096)
-def _following(
-    cron: str | None, every_seconds: float | None, timezone: str, after: datetime
-) -> datetime | None:
-    return clocks.next_due(cron, every_seconds, timezone, after)
+        at = _following(clock, at)
+    return tuple(times)

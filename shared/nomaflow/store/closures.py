@@ -7,13 +7,19 @@ scheduler was there to see it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Collection, Mapping, Sequence
 
     from nomaflow.store.database import Connection, Database
+
+
+GATE = 7266304
+"""Schedulers share this lock while they fire; who closes clocks takes it alone, for a moment, so
+that no fire that did not know of it comes after."""
+_ALONE = f"SELECT pg_advisory_xact_lock({GATE}) IS NULL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +48,23 @@ class SwitchRow:
     at: datetime
 
 
+def blackout_of(row: Mapping[str, Any]) -> BlackoutRow:
+    """Return a blackout that came as JSON."""
+    times = {key: datetime.fromisoformat(row[key]) for key in ("from_at", "until", "at")}
+    return BlackoutRow(**{**row, **times})
+
+
+def switch_of(row: Mapping[str, Any]) -> SwitchRow:
+    """Return the switch that came as JSON."""
+    times = {
+        key: datetime.fromisoformat(row[key]) if row[key] else None
+        for key in ("paused_from", "paused_until", "at")
+    }
+    return SwitchRow(**{**{k: v for k, v in row.items() if k != "id"}, **times})
+
+
+# What was postponed is decided again when the windows have changed.
+_LOOK_AGAIN = "UPDATE nomaflow.slots SET look_at = now() WHERE outcome = 'postponed'"
 _BLACKOUT = "name, from_at, until, jobs, connectors, action, origin, by, at"
 
 
@@ -79,9 +102,10 @@ async def blackout(connection: Connection | Database, name: str) -> BlackoutRow 
 async def set_blackout(connection: Connection | Database, row: BlackoutRow) -> None:
     """Save a blackout under its name, over the one that had it."""
     await connection.execute(
-        """INSERT INTO nomaflow.blackouts
+        f"""WITH gate AS MATERIALIZED ({_ALONE} AS alone), again AS ({_LOOK_AGAIN})
+           INSERT INTO nomaflow.blackouts
              (name, from_at, until, jobs, connectors, action, origin, by)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+           SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM gate
            ON CONFLICT (name) DO UPDATE SET from_at = $2, until = $3, jobs = $4, connectors = $5,
              action = $6, origin = $7, by = $8, at = now()""",
         row.name,
@@ -99,7 +123,9 @@ async def delete_blackout(connection: Connection | Database, name: str) -> bool:
     """End a blackout for good; False when there is none of that name."""
     return bool(
         await connection.fetchval(
-            "DELETE FROM nomaflow.blackouts WHERE name = $1 RETURNING true", name
+            f"""WITH again AS ({_LOOK_AGAIN})
+               DELETE FROM nomaflow.blackouts WHERE name = $1 RETURNING true""",
+            name,
         )
     )
 
@@ -108,12 +134,18 @@ async def replace_files(
     connection: Connection,
     named: Mapping[str, Mapping[str, Any]],
     windows: Sequence[BlackoutRow],
+    *,
+    kept_calendars: Collection[str] = (),
+    kept_blackouts: Collection[str] = (),
 ) -> None:
-    """Make these the calendars and blackouts that files declare; a file wins over the API."""
+    """Make these the calendars and blackouts that files declare; a file wins over the API.
+
+    What is kept is declared and could not be read: it stays as it was.
+    """
     await connection.execute(
         """DELETE FROM nomaflow.calendars
            WHERE origin = 'file' AND NOT name = ANY ($1::text[])""",
-        list(named),
+        [*named, *kept_calendars],
     )
     for name, definition in named.items():
         await connection.execute(
@@ -124,7 +156,7 @@ async def replace_files(
             dict(definition),
         )
     before = {row.name: row for row in await blackouts(connection)}
-    names = {row.name for row in windows}
+    names = {row.name for row in windows} | set(kept_blackouts)
     for name in [n for n, row in before.items() if row.origin == "file" and n not in names]:
         await delete_blackout(connection, name)
     for row in windows:
@@ -155,10 +187,11 @@ async def pause_scheduler(
 ) -> None:
     """Stop all clocks from firing, or let them fire again from now on; manual runs are free."""
     await connection.execute(
-        """UPDATE nomaflow.scheduler_switch SET paused = $1, by = $2, at = clock_timestamp(),
+        f"""WITH gate AS MATERIALIZED ({_ALONE} AS alone)
+           UPDATE nomaflow.scheduler_switch SET paused = $1, by = $2, at = clock_timestamp(),
              paused_from = CASE WHEN $1 THEN clock_timestamp() ELSE paused_from END,
              paused_until = CASE WHEN $1 THEN NULL ELSE clock_timestamp() END
-           WHERE paused <> $1""",
+           WHERE paused <> $1 AND NOT (SELECT alone FROM gate)""",
         paused,
         by,
     )

@@ -118,6 +118,19 @@ async def definition(
     return found
 
 
+async def definitions_of(
+    connection: Connection | Database, keys: Sequence[tuple[UUID, int]]
+) -> dict[tuple[UUID, int], Mapping[str, Any]]:
+    """Answer the definitions in force of these jobs, where they still are at that revision."""
+    rows = await connection.fetch(
+        """SELECT j.id, j.revision, j.definition FROM unnest($1::uuid[], $2::int[]) AS k (id, r)
+           JOIN nomaflow.jobs j ON j.id = k.id AND j.revision = k.r""",
+        [key[0] for key in keys],
+        [key[1] for key in keys],
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
 async def save(connection: Connection, job: Declared) -> Saved:
     """Write a definition; a new one becomes the next revision, the same one changes nothing.
 

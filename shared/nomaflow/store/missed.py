@@ -1,14 +1,12 @@
-"""Due times that nobody fired: each is a row, and more than a thousand in a row are one.
+"""Due times that nothing came of: each is a row, and more than a thousand in a row are few rows.
 
-Slots are written before the clock is moved on, in the same order as a fire does it, so that two
-schedulers meeting at one clock wait for each other and never lock each other out.
+Called under the lock on the job's row, which everybody holds who serves one of its clocks.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from nomaflow.store import schedules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,83 +15,97 @@ if TYPE_CHECKING:
 
     from nomaflow.store.database import Connection
 
+MOST_SINGLY = 1_000
+"""More due times than this are a row for each stretch, with its ends and its count."""
 
-class TakenError(Exception):
-    """Another scheduler has served these due times; raised to roll the transaction back."""
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Due times of one clock that follow each other and have the same to say."""
+
+    times: tuple[datetime, ...]
+    outcome: str
+    reason: str
 
 
-async def gap_before(
-    connection: Connection, schedule_id: UUID, due_at: datetime
-) -> datetime | None:
-    """The last due time of the gap that ends the clock's record before `due_at`, if one does."""
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The newest record of a clock, when it stands for many due times."""
+
+    due_at: datetime
+    until: datetime
+    outcome: str
+    reason: str
+
+
+async def last_gap(connection: Connection, schedule_id: UUID, before: datetime) -> Gap | None:
+    """The gap that ends the clock's record before a due time, if one does."""
     row = await connection.fetchrow(
-        """SELECT until FROM nomaflow.slots WHERE schedule_id = $1 AND due_at < $2
-           ORDER BY due_at DESC LIMIT 1""",
+        """SELECT due_at, until, outcome, reason FROM nomaflow.slots
+           WHERE schedule_id = $1 AND due_at < $2 ORDER BY due_at DESC LIMIT 1""",
         schedule_id,
-        due_at,
+        before,
     )
-    until: datetime | None = row["until"] if row else None
-    return until
+    return Gap(*row) if row and row["until"] is not None else None
 
 
-async def add(
-    connection: Connection, schedule_id: UUID, times: Sequence[datetime], reason: str
-) -> None:
-    """Record each due time as missed; TakenError when the first one is recorded already."""
-    if not await schedules.take_slot(connection, schedule_id, times[0], "missed", reason):
-        raise TakenError
+async def record(
+    connection: Connection,
+    schedule_id: UUID,
+    stretches: Sequence[Stretch],
+    *,
+    after: Gap | None = None,
+) -> int:
+    """Write down what became of due times, in order; answers how many.
+
+    `after` is the gap that ends right before the first of them: it is lengthened, so that a gap
+    looked at in pieces is one row all the same.
+    """
+    total = sum(len(one.times) for one in stretches)
+    in_one = after is not None or total > MOST_SINGLY
+    for one in stretches:
+        if after is not None and (after.outcome, after.reason) == (one.outcome, one.reason):
+            await _lengthen(connection, schedule_id, after, one)
+        elif in_one and len(one.times) > 1:
+            await _add_gap(connection, schedule_id, one)
+        else:
+            await _add(connection, schedule_id, one)
+        after = None
+    return total
+
+
+async def _add(connection: Connection, schedule_id: UUID, one: Stretch) -> None:
     await connection.execute(
         """INSERT INTO nomaflow.slots (schedule_id, due_at, outcome, reason)
-           SELECT $1, t, 'missed', $3 FROM unnest($2::timestamptz[]) t
+           SELECT $1, t, $3, $4 FROM unnest($2::timestamptz[]) t
            ON CONFLICT (schedule_id, due_at) DO NOTHING""",
         schedule_id,
-        list(times[1:]),
-        reason,
+        list(one.times),
+        one.outcome,
+        one.reason,
     )
 
 
-async def add_gap(
-    connection: Connection, schedule_id: UUID, times: Sequence[datetime], reason: str
-) -> None:
-    """Record all of them as one row; TakenError when the first one is recorded already."""
-    first, last = times[0], times[-1]
-    if not await schedules.take_slot(connection, schedule_id, first, "missed", reason):
-        raise TakenError
+async def _add_gap(connection: Connection, schedule_id: UUID, one: Stretch) -> None:
     await connection.execute(
-        "UPDATE nomaflow.slots SET until = $3, count = $4 WHERE schedule_id = $1 AND due_at = $2",
+        """INSERT INTO nomaflow.slots (schedule_id, due_at, outcome, reason, until, count)
+           VALUES ($1, $2, $3, $4, $5, $6)
+           ON CONFLICT (schedule_id, due_at) DO NOTHING""",
         schedule_id,
-        first,
-        last,
-        len(times),
+        one.times[0],
+        one.outcome,
+        one.reason,
+        one.times[-1],
+        len(one.times),
     )
 
 
-async def lengthen(
-    connection: Connection, schedule_id: UUID, until: datetime, times: Sequence[datetime]
-) -> None:
-    """Add the due times that follow to a gap that ended at `until`."""
-    moved = await connection.fetchval(
+async def _lengthen(connection: Connection, schedule_id: UUID, gap: Gap, one: Stretch) -> None:
+    await connection.execute(
         """UPDATE nomaflow.slots SET until = $3, count = count + $4
-           WHERE schedule_id = $1 AND until = $2 RETURNING true""",
+           WHERE schedule_id = $1 AND due_at = $2""",
         schedule_id,
-        until,
-        times[-1],
-        len(times),
+        gap.due_at,
+        one.times[-1],
+        len(one.times),
     )
-    if not moved:
-        raise TakenError
-
-
-async def pass_over(
-    connection: Connection, schedule_id: UUID, due_at: datetime, next_fire_at: datetime | None
-) -> None:
-    """Set the clock from `due_at` to its next due time; TakenError when it stands elsewhere."""
-    moved = await connection.fetchval(
-        """UPDATE nomaflow.schedules SET next_fire_at = $3, look_at = $3
-           WHERE id = $1 AND next_fire_at = $2 RETURNING true""",
-        schedule_id,
-        due_at,
-        next_fire_at,
-    )
-    if not moved:
-        raise TakenError

@@ -1,0 +1,61 @@
+"""Looking ahead: what is due in a moment is written before it, and committed at it.
+
+At the due instant only the commit remains, so a thousand clocks of one second fire in the first
+milliseconds of it. Only what plainly fires is prepared; until the commit nobody can change the jobs
+it belongs to, so it is prepared no sooner than its size asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nomaflow.store import firing
+from nomaflow_scheduler import batch
+from nomaflow_scheduler.batch import Ticked
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from nomaflow.broker.bell import Bell
+    from nomaflow.store.database import Database
+    from nomaflow.store.firing import Look
+
+BATCHES = 3
+"""Transactions that wait for the instant; each takes a connection of the pool."""
+BATCH = 500
+LEAD_SECONDS = 0.04
+LEAD_SECONDS_EACH = 0.0006
+"""How long preparing takes at most, and how much more with each clock."""
+
+
+async def looks(db: Database, due_at: datetime) -> list[Look]:
+    """The clocks that will be due at that instant; due times that wait are not among them."""
+    found = await firing.due(db, due_at, BATCHES * BATCH)
+    return [look for look in found if look.due_at is None]
+
+
+def lead(count: int) -> float:
+    """How long before the instant so many clocks are prepared, in seconds."""
+    return LEAD_SECONDS + LEAD_SECONDS_EACH * count
+
+
+async def fire(db: Database, bell: Bell, found: Sequence[Look], due_at: datetime) -> Ticked:
+    """Prepare these clocks and commit them at `due_at` by the database's clock.
+
+    What somebody else holds, or what does not plainly fire, is left to the tick that follows.
+    """
+
+    async def until_due(now: datetime) -> None:
+        await asyncio.sleep(max((due_at - now).total_seconds(), 0))
+
+    async def serve(part: Sequence[Look]) -> Ticked:
+        return (await batch.serve(db, bell, part, due_at, hold=until_due)).ticked
+
+    ordered = sorted(found, key=lambda look: look.job_id)
+    parts = [ordered[at : at + BATCH] for at in range(0, len(ordered), BATCH)]
+    done = Ticked()
+    for ticked in await asyncio.gather(*(serve(part) for part in parts)):
+        done += ticked
+    return done

@@ -1,0 +1,368 @@
+"""A batch of due times in one transaction: what is locked, what is read, what is written.
+
+Whoever serves a clock holds the lock on its job's row, so a clock that was read stands still until
+it is written; the unique due time is the net below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nomaflow.store.closures import GATE, BlackoutRow, SwitchRow, blackout_of, switch_of
+from nomaflow.store.schedules import COLUMNS, ScheduleRow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from nomaflow.store.births import NewRun
+    from nomaflow.store.database import Connection, Database
+
+IDLE_MS = 5_000
+"""A scheduler that is frozen in the middle of a batch loses its transaction, and so its locks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A clock that is due, or (with `due_at`) one of its due times that waits."""
+
+    schedule_id: UUID
+    job_id: UUID
+    look_at: datetime
+    due_at: datetime | None
+    now: datetime
+    """The database's clock when it was read."""
+
+
+async def due(connection: Connection | Database, at: datetime | None, limit: int) -> list[Look]:
+    """What is to be looked at by `at` (None: now), the longest due first."""
+    rows = await connection.fetch(
+        """SELECT * FROM (
+             (SELECT s.id, s.job_id, s.look_at, NULL::timestamptz AS due_at, clock_timestamp()
+              FROM nomaflow.schedules s WHERE s.look_at <= coalesce($1, clock_timestamp())
+              ORDER BY s.look_at LIMIT $2)
+             UNION ALL
+             (SELECT s.id, s.job_id, t.look_at, t.due_at, clock_timestamp()
+              FROM nomaflow.slots t JOIN nomaflow.schedules s ON s.id = t.schedule_id
+              WHERE t.look_at <= coalesce($1, clock_timestamp())
+              ORDER BY t.look_at LIMIT $2)) AS found
+           ORDER BY look_at""",
+        at,
+        limit,
+    )
+    return [Look(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """When the next look is due, and the database's clock when it was asked."""
+
+    look_at: datetime | None
+    now: datetime
+
+    @property
+    def seconds(self) -> float:
+        """How long it is until then; 0 when nothing is due at all."""
+        return (self.look_at - self.now).total_seconds() if self.look_at else 0.0
+
+
+async def coming(connection: Connection | Database) -> Coming:
+    """When something is due next; costs the same however many clocks there are."""
+    row = await connection.fetchrow(
+        """SELECT least((SELECT min(look_at) FROM nomaflow.schedules WHERE look_at IS NOT NULL),
+                        (SELECT min(look_at) FROM nomaflow.slots WHERE look_at IS NOT NULL)),
+                  clock_timestamp()"""
+    )
+    assert row is not None  # noqa: S101  a SELECT without FROM has one row
+    return Coming(*row)
+
+
+@dataclass(frozen=True, slots=True)
+class Closures:
+    """What closes clocks at this moment, by the database's clock."""
+
+    now: datetime
+    switch: SwitchRow
+    calendars: Mapping[str, Mapping[str, Any]]
+    blackouts: Sequence[BlackoutRow]
+
+
+async def begin(connection: Connection, since: datetime) -> Closures:
+    """Enter the gate and read what is closed; blackouts that ended before `since` are left out."""
+    await connection.execute(
+        f"""SELECT set_config('idle_in_transaction_session_timeout', '{IDLE_MS}', true),
+              set_config('plan_cache_mode', 'force_custom_plan', true),
+              pg_advisory_xact_lock_shared({GATE})"""
+    )
+    row = await connection.fetchrow(
+        """SELECT clock_timestamp(), (SELECT to_jsonb(s) FROM nomaflow.scheduler_switch s),
+             (SELECT jsonb_object_agg(name, definition) FROM nomaflow.calendars),
+             (SELECT jsonb_agg(to_jsonb(b) ORDER BY b.until) FROM nomaflow.blackouts b
+              WHERE b.until > $1)""",
+        since,
+    )
+    assert row is not None  # noqa: S101  a SELECT without FROM has one row
+    found = [blackout_of(one) for one in row[3] or ()]
+    return Closures(row[0], switch_of(row[1]), row[2] or {}, found)
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """What a batch must know of a job that it holds."""
+
+    id: UUID
+    name: str
+    revision: int
+    enabled: bool
+    in_force: bool
+    paused_from: datetime | None
+    paused_until: datetime | None
+
+
+async def lock_jobs(
+    connection: Connection, ids: Sequence[UUID], *, wait: bool
+) -> dict[UUID, JobFacts]:
+    """Hold these jobs until the transaction ends; without `wait`, those that nobody else holds."""
+    rows = await connection.fetch(
+        f"""SELECT id, name, revision, enabled, deleted_at IS NULL AND NOT shadowed,
+              paused_from, paused_until
+            FROM nomaflow.jobs WHERE id = ANY ($1::uuid[]) ORDER BY id
+            FOR NO KEY UPDATE {"" if wait else "SKIP LOCKED"}""",
+        list(ids),
+    )
+    return {row[0]: JobFacts(*row) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A clock under the lock; `taken` when its due time has its row already."""
+
+    clock: ScheduleRow
+    taken: bool
+
+
+async def clocks(connection: Connection, ids: Sequence[UUID], at: datetime | None) -> list[Held]:
+    """These clocks as they stand now, if they are still due."""
+    columns = ", ".join(f"s.{c}" for c in COLUMNS.split(", "))
+    rows = await connection.fetch(
+        f"""SELECT EXISTS (SELECT FROM nomaflow.slots t
+                           WHERE t.schedule_id = s.id AND t.due_at = s.next_fire_at), {columns}
+            FROM nomaflow.schedules s
+            WHERE s.id = ANY ($1::uuid[]) AND s.look_at <= coalesce($2, clock_timestamp())
+            ORDER BY s.next_fire_at, s.id""",
+        list(ids),
+        at,
+    )
+    return [Held(ScheduleRow(*row[1:]), row[0]) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSlot:
+    """A due time that waits or is postponed, with its clock; `retired` when that is gone."""
+
+    clock: ScheduleRow
+    due_at: datetime
+    outcome: str
+    reason: str
+    look_at: datetime
+    deadline: datetime | None
+    retired: bool
+
+
+async def open_slots(
+    connection: Connection, keys: Sequence[tuple[UUID, datetime]], at: datetime | None
+) -> list[OpenSlot]:
+    """These due times, if they still are to be looked at."""
+    columns = ", ".join(f"s.{c}" for c in COLUMNS.split(", "))
+    rows = await connection.fetch(
+        f"""SELECT t.due_at, t.outcome, t.reason, t.look_at, t.deadline,
+              s.retired_at IS NOT NULL, {columns}
+            FROM unnest($1::uuid[], $2::timestamptz[]) AS k (schedule_id, due_at)
+            JOIN nomaflow.slots t USING (schedule_id, due_at)
+            JOIN nomaflow.schedules s ON s.id = t.schedule_id
+            WHERE t.look_at <= coalesce($3, clock_timestamp()) ORDER BY t.due_at""",
+        [key[0] for key in keys],
+        [key[1] for key in keys],
+        at,
+    )
+    return [OpenSlot(ScheduleRow(*row[6:]), *row[:6]) for row in rows]
+
+
+async def lately(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, list[str]]:
+    """What became of the three newest due times of each clock, newest first: their reasons.
+
+    One that fired has an empty reason.
+    """
+    rows = await connection.fetch(
+        """SELECT k.id, t.reason FROM unnest($1::uuid[]) AS k (id)
+           CROSS JOIN LATERAL (
+             SELECT coalesce(reason, '') AS reason, due_at FROM nomaflow.slots
+             WHERE schedule_id = k.id ORDER BY due_at DESC LIMIT 3) AS t
+           ORDER BY k.id, t.due_at DESC""",
+        list(ids),
+    )
+    found: dict[UUID, list[str]] = {}
+    for row in rows:
+        found.setdefault(row[0], []).append(row[1])
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What became of one due time; `born` is the run's place among the births."""
+
+    schedule_id: UUID
+    due_at: datetime
+    outcome: str
+    reason: str | None = None
+    born: int | None = None
+    look_at: datetime | None = None
+    deadline: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """A clock set to its next due time."""
+
+    schedule_id: UUID
+    was: datetime | None
+    next_fire_at: datetime | None
+    look_at: datetime | None
+    last_fire_at: datetime | None
+    fires: int
+    warning: str | None
+
+
+class TakenError(Exception):
+    """A due time of the batch has its row already; nothing of the batch may be kept."""
+
+
+_WRITE = """
+WITH slots AS (
+  INSERT INTO nomaflow.slots (schedule_id, due_at, outcome, reason, run_id, look_at, deadline)
+  SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::uuid[],
+    $6::timestamptz[], $7::timestamptz[])
+  ON CONFLICT (schedule_id, due_at) DO UPDATE SET outcome = excluded.outcome,
+    reason = excluded.reason, run_id = excluded.run_id, look_at = excluded.look_at,
+    deadline = excluded.deadline, at = now()
+    WHERE slots.outcome IN ('waiting', 'postponed')
+  RETURNING 1
+), runs AS (
+  INSERT INTO nomaflow.runs (id, job_id, job_name, job_revision, status, reason, trigger,
+    triggered_by, schedule_id, schedule_name, scheduled_for, params, overrides, log_level,
+    worker_tag, priority, serial, lock, queued_at, finished_at, seq)
+  SELECT b.id, b.job_id, b.job_name, b.job_revision, b.status, b.reason, 'cron', 'cron',
+    b.schedule_id, b.schedule_name, b.scheduled_for, b.params, b.overrides, b.log_level,
+    b.worker_tag, b.priority, b.serial, b.lock, $8::timestamptz + b.ord * interval '1 microsecond',
+    CASE WHEN b.status = 'skipped' THEN $8::timestamptz + b.ord * interval '1 microsecond' END, 1
+  FROM unnest($9::uuid[], $10::uuid[], $11::text[], $12::int[], $13::text[], $14::text[],
+    $15::uuid[], $16::text[], $17::timestamptz[], $18::jsonb[], $19::jsonb[], $20::text[],
+    $21::text[], $22::int[], $23::boolean[], $24::text[]) WITH ORDINALITY AS b (id, job_id,
+    job_name, job_revision, status, reason, schedule_id, schedule_name, scheduled_for, params,
+    overrides, log_level, worker_tag, priority, serial, lock, ord)
+), steps AS (
+  INSERT INTO nomaflow.step_runs (run_id, position, name, type, status, reason, finished_at)
+  SELECT s.run_id, s.position, s.name, s.type,
+    CASE WHEN s.reason IS NULL THEN 'pending' ELSE 'skipped' END, s.reason,
+    CASE WHEN s.reason IS NOT NULL THEN $8::timestamptz END
+  FROM unnest($25::uuid[], $26::int[], $27::text[], $28::text[], $29::text[])
+    AS s (run_id, position, name, type, reason)
+), events AS (
+  INSERT INTO nomaflow.run_events (run_id, seq, at, kind, payload)
+  SELECT b.id, 1, $8::timestamptz, 'run', jsonb_build_object('status', b.status, 'reason', b.reason)
+  FROM unnest($9::uuid[], $13::text[], $14::text[]) AS b (id, status, reason)
+), clocks AS (
+  UPDATE nomaflow.schedules c SET next_fire_at = u.next_fire_at, look_at = u.look_at,
+    last_fire_at = coalesce(u.last_fire_at, c.last_fire_at), fire_count = c.fire_count + u.fires,
+    warning = u.warning
+  FROM unnest($30::uuid[], $31::timestamptz[], $32::timestamptz[], $33::timestamptz[],
+    $34::timestamptz[], $35::int[], $36::text[])
+    AS u (id, was, next_fire_at, look_at, last_fire_at, fires, warning)
+  WHERE c.id = u.id AND c.next_fire_at IS NOT DISTINCT FROM u.was
+)
+SELECT (SELECT count(*) FROM slots), clock_timestamp()"""
+
+
+async def new_ids(connection: Connection, count: int) -> list[UUID]:
+    """Make ids of runs that are about to be born, in order."""
+    rows = await connection.fetch("SELECT uuidv7() FROM generate_series(1, $1)", count)
+    return [row[0] for row in rows]
+
+
+async def write(
+    connection: Connection,
+    entries: Sequence[Entry],
+    births: Sequence[NewRun],
+    ids: Sequence[UUID],
+    advances: Sequence[Advance],
+    moment: datetime,
+) -> datetime:
+    """Write slots, runs with their steps and first events, and clocks: one statement.
+
+    `moment` is when the runs are queued. Answers the database's clock. Raises TakenError, and the
+    server's error for a run that is there already; then the transaction must be given up.
+    """
+    steps = [
+        (run_id, position, step)
+        for run_id, run in zip(ids, births, strict=True)
+        for position, step in enumerate(run.steps)
+    ]
+    row = await connection.fetchrow(
+        _WRITE,
+        [e.schedule_id for e in entries],
+        [e.due_at for e in entries],
+        [e.outcome for e in entries],
+        [e.reason for e in entries],
+        [None if e.born is None else ids[e.born] for e in entries],
+        [e.look_at for e in entries],
+        [e.deadline for e in entries],
+        moment,
+        list(ids),
+        [b.job_id for b in births],
+        [b.job_name for b in births],
+        [b.job_revision for b in births],
+        [b.status.value for b in births],
+        [b.reason for b in births],
+        [b.schedule_id for b in births],
+        [b.schedule_name for b in births],
+        [b.scheduled_for for b in births],
+        [dict(b.params) for b in births],
+        [dict(b.overrides) for b in births],
+        [b.log_level for b in births],
+        [b.worker_tag for b in births],
+        [b.priority for b in births],
+        [b.serial for b in births],
+        [b.lock for b in births],
+        [s[0] for s in steps],
+        [s[1] for s in steps],
+        [s[2].name for s in steps],
+        [s[2].type for s in steps],
+        [s[2].reason for s in steps],
+        [a.schedule_id for a in advances],
+        [a.was for a in advances],
+        [a.next_fire_at for a in advances],
+        [a.look_at for a in advances],
+        [a.last_fire_at for a in advances],
+        [a.fires for a in advances],
+        [a.warning for a in advances],
+    )
+    assert row is not None  # noqa: S101  a SELECT without FROM has one row
+    if row[0] != len(entries):
+        raise TakenError
+    now: datetime = row[1]
+    return now
+
+
+async def supersede(connection: Connection, newest: Mapping[UUID, datetime], reason: str) -> None:
+    """Close the postponed due times of these clocks that are older than their newest one."""
+    await connection.execute(
+        """UPDATE nomaflow.slots t SET outcome = 'skipped', look_at = NULL, at = now(),
+             reason = $3
+           FROM unnest($1::uuid[], $2::timestamptz[]) AS k (id, due_at)
+           WHERE t.schedule_id = k.id AND t.due_at < k.due_at AND t.outcome = 'postponed'""",
+        list(newest),
+        list(newest.values()),
+        reason,
+    )
