@@ -116,3 +116,325 @@ async def test_three_pages_into_a_table_and_nothing_new_the_second_time(shop):
     )
     assert row["metadata"]["original_id"] == "u0003"
     assert row["updated_at"] == datetime(2026, 1, 1, 0, 0, 3, tzinfo=UTC)
+
+
+async def test_no_request_more_than_the_total_asks_for(shop):
+    async with PagedApi([]) as api:
+        await declared(shop, job(api))
+        for count, requests in [(0, 1), (1, 1), (100, 1), (200, 2), (201, 3)]:
+            api.items = [user(n) for n in range(count)]
+            api.asked.clear()
+            run, step = await synced(shop)
+            assert (run["status"], len(api.asked)) == ("succeeded", requests)
+            assert (step["output"]["records"], await rows(shop)) == (count, count)
+            assert step["output"]["pages"] == requests
+
+
+STYLES = {
+    "page": 'type = "page"\nsize = 100',
+    "has_more": 'type = "page"\nsize = 100\nhas_more = "more"',
+    "offset": 'type = "offset"\nsize = 100\ntotal = "total"',
+    "cursor": 'type = "cursor"\nsize = 100\nnext = "next"',
+    "next_link": 'type = "next_link"\nsize = 100\nnext = "links.next"',
+    "link_header": 'type = "link_header"\nsize = 100',
+    "three at once": 'type = "page"\nsize = 20\ntotal = "total"\nconcurrency = 3',
+    "three at once, no total": 'type = "page"\nsize = 20\nconcurrency = 3',
+    "offsets at once": 'type = "offset"\nsize = 20\nconcurrency = 4\nhas_more = "more"',
+    "slowly": 'type = "page"\nsize = 100\ndelay_seconds = 0.1',
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+async def test_every_style_reads_the_same_rows(shop, style):
+    kind = STYLES[style].split('"')[1]
+    async with PagedApi([], style=kind) as api:
+        await declared(shop, job(api, paginate=STYLES[style], step="batch_size = 30"))
+        for count in (0, 200, 250):
+            api.items = [user(n) for n in range(count)]
+            run, step = await synced(shop)
+            assert run["status"] == "succeeded", (run["reason"], api.asked)
+            assert (step["output"]["records"], await rows(shop)) == (count, count)
+
+
+async def test_pages_are_fetched_at_once_and_written_in_order(shop):
+    release = asyncio.Event()
+
+    async def slow_second(query):
+        if query["page"] in {"2", "3"}:
+            await release.wait()
+        elif query["page"] == "4":
+            release.set()
+
+    paginate = 'type = "page"\nsize = 20\ntotal = "total"\nconcurrency = 3'
+    async with PagedApi([user(n) for n in range(200)], before=slow_second) as api:
+        await declared(shop, job(api, paginate=paginate))
+        run, step = await synced(shop)
+    assert run["status"] == "succeeded"
+    assert api.at_once == 3
+    assert sorted(map(int, api.pages)) == list(range(1, 11))
+    assert step["output"]["inserted"] == 200
+    order = await shop.db.fetch("SELECT external_id FROM public.users ORDER BY ctid")
+    assert [row[0] for row in order] == [f"u{n:04}" for n in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("api", "paginate", "words", "written"),
+    [
+        (
+            {"total": 500},
+            BY_PAGE,
+            "says that there are 500 items, and page 4 is empty after 2",
+            250,
+        ),
+        ({"total": 120}, BY_PAGE, "there are 120 items, and with page 2 it has given 200", 100),
+        (
+            {"before": lambda q: as_json({"data": [user(1)] * 100, "total": 10_000})},
+            BY_PAGE,
+            "page 2 holds the same items as an earlier page",
+            1,
+        ),
+        (
+            {"style": "cursor", "before": lambda q: as_json({"data": [user(len(q))], "next": "x"})},
+            'type = "cursor"\nnext = "next"',
+            "the API leads back",
+            1,
+        ),
+        (
+            {"before": lambda q: as_json({"data": [], "more": True})},
+            'type = "page"\nhas_more = "more"',
+            "page 1 is empty, though the API says that there is more",
+            0,
+        ),
+        (
+            {"style": "cursor", "total": 900},
+            'type = "cursor"\nnext = "next"\ntotal = "total"',
+            "there are 900 items, and names no page after 250",
+            200,
+        ),
+    ],
+)
+async def test_an_api_that_lies_is_stopped(shop, api, paginate, words, written):
+    async with PagedApi([user(n) for n in range(250)], **api) as served:
+        await declared(shop, job(served, paginate=paginate, rest=WATERMARK))
+        run, step = await synced(shop)
+        assert run["status"] == "failed"
+        assert words in step["error"]["message"]
+        assert len(served.asked) < 6
+    assert await rows(shop) == written
+    assert step["output"]["inserted"] + step["output"]["updated"] >= written
+    assert await watermarks.of_job(shop.db, "users") == {}
+
+
+async def test_a_429_with_retry_after_is_obeyed(shop):
+    loop = asyncio.get_running_loop()
+    told = []
+
+    def busy(query):
+        if query["page"] == "2" and not told:
+            told.append(loop.time())
+            return as_json({}, 429, Retry_After="1")
+        if query["page"] == "2":
+            told.append(loop.time())
+        return None
+
+    async with PagedApi([user(n) for n in range(250)], before=busy) as api:
+        await declared(shop, job(api))
+        run, _ = await synced(shop)
+    assert run["status"] == "succeeded"
+    assert api.pages == ["1", "2", "2", "3"]
+    assert told[1] - told[0] >= 1
+    assert any("trying again in 1 s" in line for line in await shop.lines(run["id"]))
+
+
+async def test_a_page_that_fails_is_asked_for_again_as_the_request_says(shop):
+    failures = iter([503, 500])
+
+    def broken(query):
+        status = next(failures, None) if query["page"] == "2" else None
+        return as_json({}, status) if status else None
+
+    async with PagedApi([user(n) for n in range(250)], before=broken) as api:
+        request = "retry_count = 2\nretry_delay_seconds = 0.01"
+        await declared(shop, job(api, request=request))
+        run, _ = await synced(shop)
+    assert (run["status"], len(api.asked)) == ("succeeded", 5)
+
+
+async def test_the_gap_between_requests_is_kept(shop):
+    loop = asyncio.get_running_loop()
+    times = []
+    paginate = BY_PAGE + "\ndelay_seconds = 0.2\nconcurrency = 3"
+    note = lambda _query: times.append(loop.time())  # noqa: E731
+    async with PagedApi([user(n) for n in range(400)], before=note) as api:
+        await declared(shop, job(api, paginate=paginate))
+        run, _ = await synced(shop)
+    assert run["status"] == "succeeded"
+    assert all(b - a > 0.19 for a, b in zip(times, times[1:], strict=False))
+
+
+async def test_one_bad_batch_leaves_the_others_and_the_run_partial(shop):
+    people = [user(n) for n in range(250)]
+    people[65]["email"] = None
+    async with PagedApi(people) as api:
+        step_words = 'batch_size = 10\non_error = "continue"'
+        log = '[jobs.steps.log_table]\ntable = "sync_logs"'
+        await declared(shop, job(api, step=step_words, rest=f"{WATERMARK}\n{log}"))
+        run, step = await synced(shop)
+    assert (run["status"], await rows(shop)) == ("partial", 240)
+    assert run["reason"] == "partial: step `sync` 1 batch failed and can be retried"
+    assert step["status"] == "succeeded"
+    output = step["output"]
+    assert (output["records"], output["inserted"], output["failed_batches"]) == (250, 240, 1)
+    (error,) = output["errors"]
+    assert (error["page"], error["batch"]) == (1, 7)
+    assert 'null value in column "email"' in error["error"]
+    assert datetime.fromisoformat(error["at"]).tzinfo
+    kept = await shop.db.fetchrow("SELECT * FROM failed_batches")
+    assert (kept["page"], kept["batch"], kept["items"], kept["attempts"]) == (1, 7, 10, 1)
+    assert (kept["status"], kept["step"], kept["job_name"]) == ("pending", "sync", "users")
+    assert kept["payload"] == people[60:70]
+    assert await watermarks.of_job(shop.db, "users") == {}
+    log = await shop.db.fetchrow("SELECT * FROM public.sync_logs")
+    assert (log["status"], log["records_processed"], log["pages"]) == ("partial", 250, 3)
+    assert log["errors"][0]["batch"] == 7
+
+
+async def test_stopping_at_the_first_bad_batch_says_what_stays(shop):
+    people = [user(n) for n in range(250)]
+    people[165]["email"] = None
+    async with PagedApi(people) as api:
+        log = '[jobs.steps.log_table]\ntable = "sync_logs"'
+        await declared(shop, job(api, step="batch_size = 10", rest=log))
+        run, step = await synced(shop)
+    assert (run["status"], await rows(shop)) == ("failed", 160)
+    message = step["error"]["message"]
+    assert message.startswith("page 2, batch 17: ")
+    assert message.endswith("; 160 rows of earlier batches stay written")
+    assert step["output"]["inserted"] == 160
+    row = await shop.db.fetchrow("SELECT * FROM public.sync_logs")
+    assert (row["status"], row["records_processed"]) == ("failed", 160)
+
+
+async def test_one_log_row_for_a_run(shop):
+    log = '[jobs.steps.log_table]\ntable = "sync_logs"'
+    async with PagedApi([user(n) for n in range(250)]) as api:
+        await declared(shop, job(api, step="batch_size = 10", rest=log))
+        run, step = await synced(shop)
+        again, _ = await synced(shop)
+    assert (run["status"], again["status"]) == ("succeeded", "succeeded")
+    first, second = await shop.db.fetch(
+        "SELECT *, jsonb_array_length(errors) AS error_count FROM public.sync_logs ORDER BY sync_id"
+    )
+    assert (first["status"], first["records_processed"], first["pages"]) == ("completed", 250, 3)
+    assert (first["error_count"], second["id"]) == (0, first["id"] + 1)
+    assert float(first["duration_seconds"]) == round(step["output"]["duration_seconds"], 2)
+    assert first["completed_at"] == datetime.fromisoformat(step["output"]["completed_at"])
+
+
+async def test_the_watermark_is_the_start_of_the_newest_run_that_succeeded(shop):
+    request = 'query = { updated_since = "${state.last_sync:-2024-01-01T00:00:00Z}" }'
+    broken = []
+    async with PagedApi([user(n) for n in range(3)], before=lambda _q: broken[0]) as api:
+        api.before = lambda _q: broken[0] if broken else None
+        await declared(shop, job(api, request=request, rest=WATERMARK))
+        run, _ = await synced(shop)
+        assert api.asked[-1]["updated_since"] == "2024-01-01T00:00:00Z"
+        mark = await watermarks.get(shop.db, "users", "last_sync")
+        start = run["started_at"]
+        assert mark.value == start.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        assert mark.run_id == run["id"]
+        broken.append(as_json({}, 500))
+        failed, _ = await synced(shop)
+        assert api.asked[-1]["updated_since"] == mark.value
+        assert failed["status"] == "failed"
+        assert (await watermarks.get(shop.db, "users", "last_sync")) == mark
+        broken.clear()
+        again, _ = await synced(shop)
+        assert api.asked[-1]["updated_since"] == mark.value
+        moved = await watermarks.get(shop.db, "users", "last_sync")
+        assert (moved.run_id, moved.value > mark.value) == (again["id"], True)
+
+
+async def test_a_later_step_that_fails_holds_the_watermark(shop):
+    last = """
+[[jobs.steps]]
+name = "check"
+type = "sql_query"
+connector = "default"
+query = "SELECT 1 / :n"
+params = { n = "${kw:n}" }
+"""
+    async with PagedApi([user(1)]) as api:
+        text = job(api, rest=WATERMARK + last).replace(
+            '"users"\n[[', '"users"\nparams = { n = 0 }\n[[', 1
+        )
+        await declared(shop, text)
+        run = await shop.run("users")
+        assert run["status"] == "failed"
+        assert await watermarks.of_job(shop.db, "users") == {}
+        run = await shop.run("users", params={"n": 1})
+        assert run["status"] == "succeeded"
+        assert list(await watermarks.of_job(shop.db, "users")) == ["last_sync"]
+
+
+async def test_the_largest_value_of_a_column_never_goes_back(shop):
+    rest = '[jobs.steps.watermark]\nname = "newest"\nvalue = "max:updated_at"'
+    people = [
+        user(1, updated_at="2026-03-01T10:00:00+02:00"),
+        user(2, updated_at="2026-03-01T09:00:00Z"),
+    ]
+    async with PagedApi(people) as api:
+        await declared(shop, job(api, rest=rest))
+        await synced(shop)
+        assert await watermarks.of_job(shop.db, "users") == {"newest": "2026-03-01T09:00:00Z"}
+        api.items = [user(1, updated_at="2026-02-01T10:00:00Z")]
+        await synced(shop)
+        assert await watermarks.of_job(shop.db, "users") == {"newest": "2026-03-01T09:00:00Z"}
+        api.items = []
+        run, _ = await synced(shop)
+        assert run["status"] == "succeeded"
+        assert await watermarks.of_job(shop.db, "users") == {"newest": "2026-03-01T09:00:00Z"}
+
+
+async def test_of_rows_with_one_key_in_a_batch_the_last_counts(shop):
+    people = [user(1, email="a@x"), user(2), user(1, email="b@x"), user(1, email="C@x")]
+    async with PagedApi(people) as api:
+        await declared(shop, job(api))
+        run, step = await synced(shop)
+    assert run["status"] == "succeeded"
+    assert (step["output"]["records"], step["output"]["inserted"]) == (4, 2)
+    assert await rows(shop, "email") in {"c@x", "user2@example.com"}
+    assert await shop.db.fetchval("SELECT email FROM public.users WHERE external_id = 'u0001'") == (
+        "c@x"
+    )
+
+
+async def test_a_dry_run_shows_and_writes_nothing(shop):
+    async with PagedApi([user(n) for n in range(250)]) as api:
+        await declared(shop, job(api, rest=WATERMARK))
+        run, step = await synced(shop, dry_run=True)
+    assert (run["status"], await rows(shop), len(api.asked)) == ("succeeded", 0, 1)
+    output = step["output"]
+    assert (output["dry_run"], output["records"], output["total"]) == (True, 100, 250)
+    assert output["rows"][0]["email"] == "user0@example.com"
+    assert len(output["rows"]) == 5
+    assert "public.users" in output["would"]
+    assert await watermarks.of_job(shop.db, "users") == {}
+
+
+async def test_secrets_of_headers_are_masked(shop):
+    (shop.root / ".env").write_text("API_TOKEN=tok_0123456789abcdef\n")
+    request = 'headers = { Authorization = "Bearer ${env:API_TOKEN}" }'
+    people = [user(1), user(2, email=None, first_name="it is tok_0123456789abcdef")]
+    async with PagedApi(people) as api:
+        step_words = 'batch_size = 1\non_error = "continue"'
+        await declared(shop, job(api, request=request, step=step_words))
+        run, _ = await synced(shop)
+        assert run["status"] == "partial"
+        assert api.server.received[0].header("authorization") == "Bearer tok_0123456789abcdef"
+    batch = await shop.db.fetchrow("SELECT * FROM failed_batches")
+    assert batch["masked"]
+    assert batch["payload"][0]["first_name"] == "it is ***"
+    for table in ("step_runs", "failed_batches", "log_lines", "run_events", "attempts"):
+        found = await shop.db.fetch(f"SELECT t::text FROM {table} t")
+        assert "tok_0123456789abcdef" not in json.dumps([row[0] for row in found])

@@ -12,6 +12,7 @@ import structlog
 from nomaflow.errors import StepError
 from nomaflow.store import checkpoints, failed_batches
 from nomaflow.store.failed_batches import NewFailedBatch
+from nomaflow_worker.record import REFUSED
 from nomaflow_worker.sandbox.request import LeaseOverError
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ class Keeper:
         while True:
             try:
                 return await ask()
+            except REFUSED as error:
+                raise StepError(f"history does not take it: {error}", retryable=False) from error
             except (OSError, TimeoutError, *self._tools.db.Error) as error:
                 log.warning("a step waits for the database", error=str(error), step=self._step)
             await asyncio.sleep(pause)

@@ -36,8 +36,8 @@ WITH step AS (
     (run_id, job_name, position, step, page, batch, items, payload, masked, error)
   SELECT step.run_id, step.job_name, step.position, step.name,
     b.page, b.batch, b.items, b.payload, b.masked, b.error
-  FROM step, unnest($5::int[], $6::int[], $7::int[], $8::jsonb[], $9::boolean[], $10::text[])
-    AS b (page, batch, items, payload, masked, error)
+  FROM step, jsonb_to_recordset($5::jsonb)
+    AS b (page int, batch int, items int, payload jsonb, masked boolean, error text)
   ON CONFLICT (run_id, position, batch) DO UPDATE SET page = excluded.page,
     items = excluded.items, payload = excluded.payload, masked = excluded.masked,
     error = excluded.error
@@ -64,12 +64,17 @@ async def write(
             fence,
             position,
             None if state is None else dict(state),
-            [b.page for b in failed],
-            [b.batch for b in failed],
-            [len(b.payload) for b in failed],
-            [list(b.payload) for b in failed],
-            [b.masked for b in failed],
-            [b.error for b in failed],
+            [
+                {
+                    "page": batch.page,
+                    "batch": batch.batch,
+                    "items": len(batch.payload),
+                    "payload": list(batch.payload),
+                    "masked": batch.masked,
+                    "error": batch.error,
+                }
+                for batch in failed
+            ],
         )
     )
 
