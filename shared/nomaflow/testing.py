@@ -8,7 +8,8 @@
     assert ctx.log.lines == [("INFO", "upserted 1 releases · 1 new · 0 updated")]
 
 The function runs in the test's own process: no guardian, no limits, and its environment is the
-test's.
+test's. What it sets with `ctx.state.set` is in `ctx.state.proposed`. For a whole job see
+`nomaflow.trial`.
 """
 
 from __future__ import annotations
@@ -154,6 +155,8 @@ async def call(
             returned = await function(*bound.args, **bound.kwargs)
         else:
             returned = await asyncio.to_thread(function, *bound.args, **bound.kwargs)
+            if inspect.isawaitable(returned):
+                returned = await returned
     finally:
         await ctx.close()
     return json.loads(values.to_json(returned, f"{name} returned"))
