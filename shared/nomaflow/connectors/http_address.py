@@ -37,7 +37,7 @@ def whole(base_url: str | None, url: str, query: Mapping[str, Any]) -> httpx.URL
             + ("" if found.scheme else " or name a connector"),
             retryable=False,
         )
-    return found.copy_with(fragment=None)
+    return found.copy_with(fragment=None) if found.fragment else found
 
 
 def origin(url: httpx.URL) -> tuple[str, str, int | None]:
