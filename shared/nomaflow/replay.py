@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from nomaflow import birth, definitions, dispatch
+from nomaflow import batch_retry, birth, definitions, dispatch
 from nomaflow.birth import Wishes
 from nomaflow.dispatch import Started
 from nomaflow.errors import Code, NomaflowError
@@ -51,6 +51,13 @@ async def start(db: Database, bell: Bell, again: Again) -> Started:
     async with db.transaction() as connection:
         old = await _old(connection, again.run_id)
         job = await jobs.find_by_id(connection, old["job_id"], lock=True, in_force=False)
+        if batch_retry.OVERRIDE in old["overrides"]:
+            raise NomaflowError(
+                Code.INVALID_STATE,
+                f"run {again.run_id} retried failed batches; what failed again is retried in the same "
+                "way, not by a replay",
+                ("run",),
+            )
         if job is None or old["job_revision"] is None:
             raise NomaflowError(
                 Code.INVALID_STATE,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
+from nomaflow import batch_retry
 from nomaflow.errors import StepError
 from nomaflow.store import checkpoints, failed_batches
 from nomaflow.store.failed_batches import NewFailedBatch
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-RETRIES = "failed_batches"
+RETRIES = batch_retry.OVERRIDE
 """The word in a run's overrides that makes it a retry of failed batches, and nothing else."""
 LONGEST_ERROR = 4_000
 

@@ -152,12 +152,12 @@ async def most_recent(
 ) -> RunRow | None:
     """Find the run of that name, of the engine or outside, that ended last with that status.
 
-    A dry run changed nothing and does not count. By the end, as seed 004's client orders them.
+    A dry run changed nothing and does not count, nor does one that retried failed batches. By the end, as seed 004's client orders them.
     """
     row = await db.fetchrow(
         f"""SELECT {history.COLUMNS} FROM nomaflow.runs r
             LEFT JOIN nomaflow.external_runs e ON e.run_id = r.id
-            WHERE r.job_name = $1 AND r.status = $2 AND NOT r.dry_run
+            WHERE r.job_name = $1 AND r.status = $2 AND NOT r.dry_run AND r.trigger <> 'retry'
               AND r.started_at IS NOT NULL
               AND ($3::text IS NULL OR e.source = $3)
               AND ($4::text IS NULL OR e.destination = $4)

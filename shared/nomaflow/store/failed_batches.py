@@ -65,7 +65,10 @@ class Due:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which failed batches; None does not narrow."""
+    """Which failed batches; None does not narrow.
+
+    `run_id` is the run that failed on them, or one that retries them.
+    """
 
     run_id: UUID | None = None
     job: str | None = None
@@ -79,8 +82,9 @@ COLUMNS = ", ".join(f"f.{name}" for name in _NAMES)
 
 def _where(wanted: Wanted) -> Where:
     where = Where()
+    if wanted.run_id is not None:
+        where.add("(f.run_id = {0} OR f.retry_run_id = {0})", wanted.run_id)
     for column, kind, value in (
-        ("run_id", "uuid", wanted.run_id),
         ("job_name", "text", wanted.job),
         ("step", "text", wanted.step),
         ("status", "text", wanted.status),

@@ -187,11 +187,15 @@ async def find(db: Connection | Database, ids: Sequence[UUID]) -> dict[UUID, Run
 async def newest(
     db: Connection | Database, job_ids: Sequence[UUID], status: str | None = None
 ) -> dict[UUID, RunRow]:
-    """Read the newest run of each job, or the newest with that status."""
+    """Read the newest run of each job, or the newest with that status.
+
+    Then one that only retried failed batches does not count: it did not do the job anew.
+    """
     rows = await db.fetch(
         f"""SELECT {COLUMNS} FROM nomaflow.jobs j CROSS JOIN LATERAL (
               SELECT * FROM nomaflow.runs
-              WHERE job_name = j.name AND job_id = j.id AND ($2::text IS NULL OR status = $2)
+              WHERE job_name = j.name AND job_id = j.id
+                AND ($2::text IS NULL OR status = $2 AND trigger <> 'retry')
               ORDER BY queued_at DESC, id DESC LIMIT 1) r
             WHERE j.id = ANY ($1::uuid[])""",
         list(job_ids),

@@ -1,0 +1,161 @@
+"""Failed batches once more: a run of its own that writes what an earlier run could not.
+
+It follows the definition, parameters and earlier outputs of the run that failed, asks the API for
+nothing, moves no watermark, and leaves the old run as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from nomaflow import birth, definitions, dispatch
+from nomaflow.birth import Wishes
+from nomaflow.errors import Code, NomaflowError
+from nomaflow.lifecycle import RunStatus
+from nomaflow.store import claims, failed_batches, jobs
+from nomaflow.store.births import NewStep
+from nomaflow.store.failed_batches import Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from nomaflow.broker.bell import Bell
+    from nomaflow.store.database import Connection, Database, Record
+    from nomaflow.store.failed_batches import FailedBatchRow
+    from nomaflow.store.jobs import JobRow
+
+TRIGGER = "retry"
+"""A run that was born so completes an older one; it is no new success of its job's own."""
+OVERRIDE = "failed_batches"
+LIMIT, MOST = 10, 1_000
+NOT_RETRIED = "skipped: only failed batches are retried"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Whose failed batches, how many at most, and who wants them written."""
+
+    triggered_by: str
+    principal: str = ""
+    run_id: UUID | None = None
+    job: str | None = None
+    step: str | None = None
+    limit: int = LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """The run that retries so many batches; None and 0 when there was nothing to retry."""
+
+    run_id: UUID | None
+    batches: int
+
+
+async def start(db: Database, bell: Bell, asked: Asked) -> Retried:
+    """Create a run for open batches of one failed run: the given one, or the job's oldest.
+
+    Raises NomaflowError: INVALID for a wrong limit or nothing named, NOT_FOUND for an unknown run
+    or job, BUSY when the job's overlap policy has no room.
+    """
+    if asked.run_id is None and asked.job is None:
+        raise NomaflowError(Code.INVALID, "name a run or a job whose batches to retry", ("run",))
+    if not 1 <= asked.limit <= MOST:
+        raise NomaflowError(Code.INVALID, f"`limit` must be between 1 and {MOST}", ("limit",))
+    wanted = Wanted(run_id=asked.run_id, job=asked.job, step=asked.step)
+    async with db.transaction() as connection:
+        found, _ = await failed_batches.pick(connection, wanted, 1)
+        if found is None:
+            await _refuse_unknown(connection, asked)
+            return Retried(None, 0)
+        old = await _old(connection, found)
+        job = await jobs.find_by_id(connection, old["job_id"], lock=True, in_force=False)
+        if job is None:
+            raise NomaflowError(Code.NOT_FOUND, f"the job of run {found} was removed", ("run",))
+        # Once more, now that nobody else starts a run of this job.
+        _, batches = await failed_batches.pick(
+            connection, replace(wanted, run_id=found), asked.limit
+        )
+        if not batches:
+            return Retried(None, 0)
+        run_id = await _born(connection, job, old, batches, asked)
+        await failed_batches.give(connection, [batch.id for batch in batches], run_id)
+    dispatch.announce(bell, run_id, RunStatus.QUEUED)
+    return Retried(run_id, len(batches))
+
+
+async def _born(
+    connection: Connection,
+    job: JobRow,
+    old: Record,
+    batches: Sequence[FailedBatchRow],
+    asked: Asked,
+) -> UUID:
+    revision = old["job_revision"]
+    spec = await definitions.of_run(connection, job.id, revision)
+    born = birth.of(
+        replace(job, revision=revision),
+        spec,
+        _wishes(old["overrides"]),
+        trigger=TRIGGER,
+        triggered_by=asked.triggered_by,
+        principal=asked.principal,
+        schedule_name=old["schedule_name"],
+        scheduled_for=old["scheduled_for"],
+        replay_of=old["id"],
+    )
+    outputs = await claims.whole_outputs(connection, old["id"])
+    retried = {batch.step for batch in batches}
+    told = {"run": str(old["id"]), "batches": len(batches)}
+    born = replace(
+        born,
+        overrides={**born.overrides, OVERRIDE: told},
+        steps=tuple(_step(step, retried, outputs) for step in born.steps),
+    )
+    run_id, _ = await dispatch.admit(connection, job.name, _gentle(spec), born)
+    return run_id
+
+
+def _gentle(spec: Any) -> Any:
+    """Let a retry take its place like any run, but never end another one for it."""
+    return spec.model_copy(update={"overlap": "skip"}) if spec.overlap == "replace" else spec
+
+
+def _step(step: NewStep, retried: set[str], outputs: Mapping[str, Any]) -> NewStep:
+    if step.name in retried:
+        return replace(step, reason=None)
+    kept = outputs.get(step.name, {})
+    return replace(
+        step, reason=NOT_RETRIED, output=kept.get("brief"), whole_output=kept.get("whole")
+    )
+
+
+def _wishes(before: Mapping[str, Any]) -> Wishes:
+    return Wishes(
+        params=before.get("params", {}),
+        step_kwargs=before.get("step_kwargs", {}),
+        step_enabled=before.get("step_enabled", {}),
+        log_level=before.get("log_level"),
+        preset=before.get("preset"),
+    )
+
+
+async def _old(connection: Connection, run_id: UUID) -> Record:
+    return await connection.fetchrow(
+        """SELECT id, job_id, job_revision, overrides, schedule_name, scheduled_for
+           FROM nomaflow.runs WHERE id = $1""",
+        run_id,
+    )
+
+
+async def _refuse_unknown(connection: Connection, asked: Asked) -> None:
+    if asked.run_id is not None:
+        known = await connection.fetchval(
+            "SELECT true FROM nomaflow.runs WHERE id = $1", asked.run_id
+        )
+        if not known:
+            raise NomaflowError(Code.NOT_FOUND, f"there is no run {asked.run_id}", ("run",))
+    elif await jobs.find(connection, asked.job or "") is None:
+        raise NomaflowError(Code.NOT_FOUND, f"there is no job `{asked.job}`", ("job",))
