@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from nomaflow import clocks, relations
+from nomaflow import clocks, relations, upstream
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.job.spec import JobSpec
 from nomaflow.store import jobs, problems
@@ -58,13 +58,20 @@ async def sync(db: Database, bell: Bell, project: Project, *, timezone: str = "U
             if name in found.bad_jobs or job.source_file in found.unreadable_files
         }
         declared = {job.spec.name: job for job in found.jobs}
-        circular = await relations.calling_circles(connection, declared, kept)
+        circular = [
+            *await relations.calling_circles(connection, declared, kept),
+            *await upstream.depending_circles(connection, declared, kept),
+        ]
         for row in circular:
-            del declared[row.path[1]]
+            declared.pop(row.path[1], None)
             kept |= {row.path[1]} & before.keys()
         absent = await asyncio.to_thread(
             lambda: list(relations.missing_functions(project.plugins, declared.values()))
         )
+        absent += relations.broken_packages()
+        calendars = project.calendars()
+        await upstream.keep_calendars(connection, calendars)
+        absent += await upstream.missing(connection, declared, calendars)
         hidden = await jobs.shadow(connection, [*declared, *kept])
         for name, job in declared.items():
             saved = await jobs.save(
@@ -181,6 +188,7 @@ async def enable(db: Database, bell: Bell, name: str, *, enabled: bool, by: str)
 
 async def _save(connection: Connection, spec: JobSpec, by: str) -> JobRow:
     await relations.refuse_circle(connection, spec)
+    await upstream.refuse(connection, spec)
     saved = await jobs.save(connection, _declared(spec, "api", by))
     await clocks.set_for(connection, saved.id, spec)
     return await _found(connection, spec.name)

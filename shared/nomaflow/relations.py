@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nomaflow import upstream
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.job import circles
 from nomaflow.plugins import discovery
+from nomaflow.steps import registry
 from nomaflow.store import job_pages
 from nomaflow.store.problems import ProblemRow
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from nomaflow.project.jobs import FileJob
     from nomaflow.store.database import Connection
     from nomaflow.store.jobs import JobRow
+
+
+PACKAGES = "(installed packages)"
 
 
 async def calling_circles(
@@ -41,7 +46,12 @@ def among_files(plugins: Path, jobs: Iterable[FileJob]) -> list[ProblemRow]:
     """Return what is wrong between jobs and functions, as far as the files alone tell."""
     declared = {job.spec.name: job for job in jobs}
     edges = {name: _calls(job.spec) for name, job in declared.items()}
-    return [*_circles(declared, edges), *missing_functions(plugins, declared.values())]
+    return [
+        *_circles(declared, edges),
+        *upstream.circles_among(declared.values()),
+        *missing_functions(plugins, declared.values()),
+        *broken_packages(),
+    ]
 
 
 async def refuse_circle(connection: Connection, spec: JobSpec) -> None:
@@ -57,6 +67,13 @@ async def refuse_circle(connection: Connection, spec: JobSpec) -> None:
             f"jobs would call each other in a circle: {circles.in_words(circle)}",
             ("steps", str(own[circle[1]]), "job"),
         )
+
+
+def broken_packages() -> Iterator[ProblemRow]:
+    """Yield a problem for each step type of a package that cannot be used."""
+    for name, why in registry.broken().items():
+        message = f"the step type `{name}` of a package cannot be used: {why}"
+        yield ProblemRow(PACKAGES, None, ("steps", name), message)
 
 
 def missing_functions(plugins: Path, declared: Iterable[FileJob]) -> Iterator[ProblemRow]:

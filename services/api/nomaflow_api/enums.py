@@ -12,6 +12,7 @@ from nomaflow.store.history import Order as RunOrder
 from nomaflow_api.auth import Permission
 
 __all__ = [
+    "CatchUpPolicy",
     "ErrorCode",
     "ExternalResult",
     "JobOrigin",
@@ -52,6 +53,13 @@ class SchedulerState(Enum):
     STANDBY = "standby"
     ERROR = "error"
     DISABLED = "disabled"
+
+
+@strawberry.enum
+class CatchUpPolicy(Enum):
+    NONE = "none"
+    LAST = "last"
+    ALL = "all"
 
 
 @strawberry.enum

@@ -8,7 +8,7 @@ from typing import Any
 import strawberry
 
 from nomaflow_api.context import ABSENT
-from nomaflow_api.enums import LogLevel, OverlapPolicy
+from nomaflow_api.enums import CatchUpPolicy, LogLevel, OverlapPolicy
 from nomaflow_api.scalars import Json
 
 
@@ -33,6 +33,25 @@ class ScheduleInput:
     timezone: str | None = ABSENT
     enabled: bool | None = ABSENT
     params: Json | None = ABSENT
+    catch_up: CatchUpPolicy | None = ABSENT
+    catch_up_limit: int | None = ABSENT
+    catch_up_window_minutes: float | None = ABSENT
+    jitter_seconds: float | None = ABSENT
+    calendar: str | None = strawberry.field(
+        default=ABSENT, description="Instead of the job's; an empty text is no calendar"
+    )
+    preset: str | None = ABSENT
+
+
+@strawberry.input
+class DependencyInput:
+    job: str
+    since: str | None = strawberry.field(
+        default=ABSENT, description="Only a success counts that is from `today`, or not older"
+    )
+    by: str | None = strawberry.field(
+        default=ABSENT, description="Until when a due time waits: `09:00`, or `30m`"
+    )
 
 
 @strawberry.input
@@ -64,6 +83,18 @@ class JobInput:
     schedules: list[ScheduleInput] | None = ABSENT
     params: Json | None = ABSENT
     overlap: OverlapPolicy | None = ABSENT
+    catch_up: CatchUpPolicy | None = ABSENT
+    catch_up_limit: int | None = ABSENT
+    catch_up_window_minutes: float | None = ABSENT
+    jitter_seconds: float | None = ABSENT
+    calendar: str | None = ABSENT
+    depends_on: list[str] | None = strawberry.field(
+        default=ABSENT, description="Jobs that must have succeeded when they last ended"
+    )
+    dependencies: list[DependencyInput] | None = strawberry.field(
+        default=ABSENT, description="The same with a time limit; instead of `dependsOn`"
+    )
+    install_step: int | None = ABSENT
     queue_depth: int | None = ABSENT
     lock: str | None = ABSENT
     worker: str | None = ABSENT
@@ -78,7 +109,9 @@ class JobInput:
 
     def as_toml(self) -> dict[str, Any]:
         """Return the same declaration as a table of jobs.toml."""
-        raw = _table(self, leave_out=("steps", "schedules"))
+        raw = _table(self, leave_out=("steps", "schedules", "dependencies"))
+        if self.dependencies:
+            raw["dependencies"] = [_table(one) for one in self.dependencies]
         if self.schedules:
             raw["schedules"] = [_schedule(one, n) for n, one in enumerate(self.schedules, 1)]
         raw["steps"] = [_step(one) for one in self.steps]
@@ -87,6 +120,12 @@ class JobInput:
 
 INPUT_NAMES = {
     "queue_depth": "queueDepth",
+    "catch_up": "catchUp",
+    "catch_up_limit": "catchUpLimit",
+    "catch_up_window_minutes": "catchUpWindowMinutes",
+    "jitter_seconds": "jitterSeconds",
+    "depends_on": "dependsOn",
+    "install_step": "installStep",
     "timeout_seconds": "timeoutSeconds",
     "log_level": "logLevel",
     "param_schema": "paramSchema",
