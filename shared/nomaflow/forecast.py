@@ -52,11 +52,11 @@ class Clock:
 class Closed:
     """Why a due time will not fire then, and from when on it is worth looking again.
 
-    `fires_at` is set when it is only postponed.
+    `fires_at` is set when it is only postponed; no `until`: nobody knows.
     """
 
     reason: str
-    until: datetime
+    until: datetime | None
     fires_at: datetime | None = None
 
 
@@ -66,9 +66,15 @@ class Closures:
 
     calendars: Mapping[str, Calendar] = field(default_factory=dict)
     blackouts: tuple[Blackout, ...] = ()
+    paused_by: str | None = None
+    """Who paused the whole scheduler, if it is paused."""
+    postponed: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
+    """When due times that wait already for a blackout's end will fire, by job and schedule."""
 
     def of(self, clock: Clock, due_at: datetime) -> Closed | None:
         """Say what closes a due time; None when it may fire."""
+        if self.paused_by is not None:
+            return Closed(f"paused: the whole scheduler was paused by {self.paused_by}", None)
         if clock.paused_until is not None and due_at < clock.paused_until:
             reason = f"paused: the job is paused until {shown(clock.paused_until)}"
             return Closed(reason, clock.paused_until)
@@ -115,10 +121,17 @@ class Planned:
 
 
 def fires(
-    clock: Clock, closures: Closures, since: datetime, *, with_closed: bool = False
+    clock: Clock,
+    closures: Closures,
+    since: datetime,
+    until: datetime | None = None,
+    *,
+    with_closed: bool = False,
 ) -> Iterator[Planned]:
-    """Yield a clock's fires from `since` on, in order, without end unless it has one."""
-    for planned in _unbounded(clock, closures, since, with_closed=with_closed):
+    """Yield a clock's fires from `since` to before `until`, in order; without end if it is None."""
+    for planned in _unbounded(clock, closures, since, until, with_closed=with_closed):
+        if until is not None and planned.at >= until:
+            return
         yield planned
         if planned.closed is None and clock.fires_left is not None:
             clock = replace(clock, fires_left=clock.fires_left - 1)
@@ -127,11 +140,16 @@ def fires(
 
 
 def _unbounded(
-    clock: Clock, closures: Closures, since: datetime, *, with_closed: bool
+    clock: Clock,
+    closures: Closures,
+    since: datetime,
+    until: datetime | None,
+    *,
+    with_closed: bool,
 ) -> Iterator[Planned]:
-    postponed: datetime | None = None
+    postponed = closures.postponed.get((clock.job, clock.name))
     due_at, jumps = _first(clock, since), 0
-    while due_at is not None and jumps < MOST_JUMPS:
+    while due_at is not None and jumps < MOST_JUMPS and (until is None or due_at < until):
         if postponed is not None and due_at >= postponed:
             yield Planned(postponed, clock.job, clock.name, postponed)
             postponed = None
@@ -146,6 +164,8 @@ def _unbounded(
         if with_closed:
             jumps = 0
             yield Planned(due_at, clock.job, clock.name, due_at, closed.reason)
+        elif closed.until is None:
+            return
         else:
             due_at = max(due_at, closed.until - _SECOND)
         due_at = clock.after(due_at)
@@ -180,15 +200,14 @@ def calendar(
 
     Two collide when they begin at the same second; what is closed collides with nothing.
     """
-    plans = heapq.merge(*(fires(c, closures, since, with_closed=with_closed) for c in clocks))
-    for second, group in groupby(plans, key=lambda planned: planned.at.replace(microsecond=0)):
-        if second >= until:
-            return
+    plans = heapq.merge(
+        *(fires(c, closures, since, until, with_closed=with_closed) for c in clocks)
+    )
+    for _, group in groupby(plans, key=lambda planned: planned.at.replace(microsecond=0)):
         together = list(group)
         several = sum(planned.closed is None for planned in together) > 1
         for planned in together:
-            if planned.at < until:
-                yield Shown(planned, several and planned.closed is None)
+            yield Shown(planned, several and planned.closed is None)
 
 
 def next_fire(clock: Clock, closures: Closures, now: datetime) -> datetime | None:

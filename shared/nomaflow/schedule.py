@@ -28,6 +28,7 @@ LONGEST_EVERY = 366 * 86_400.0
 _LONGEST_ZONE_NAME = 64
 _MINUTE = timedelta(minutes=1)
 _SECOND = timedelta(seconds=1)
+_LONGEST_IN_SECONDS = 300
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _PIECE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw])")
 # Any start serves: a pattern that cronsim cannot place within 50 years never comes.
@@ -56,6 +57,22 @@ class Cron:
             )
         except OverflowError:
             return None
+
+    def remark(self, fire: datetime, tz: str) -> str | None:
+        """Say it when a change of the clock touches a fire of this expression; mostly None."""
+        if not self.is_fixed:
+            return None
+        place = zone(tz)
+        before, wall = _wall(fire - _SECOND, place), _wall(fire, place)
+        if wall - before > _SECOND:  # the clock was put forward this very moment
+            local = next(CronSim(self.seconds_first, before))
+            if local < wall:
+                gone = f"{local:%H:%M} does not exist on {local:%Y-%m-%d} in {tz}"
+                return f"{gone}, the clock is put forward; it fires at {wall:%H:%M}"
+        if _instant(wall, place, 0) != _instant(wall, place, 1):
+            shown = f"{wall:%H:%M} twice on {wall:%Y-%m-%d} in {tz}"
+            return f"the clock shows {shown}; it fires the first time only"
+        return None
 
     def _next_fixed(self, after: datetime, place: ZoneInfo) -> datetime | None:
         # Inside a repeated hour the wall clock names instants that are past, hence the comparison.
@@ -182,6 +199,24 @@ def every_seconds(text: str | float) -> float:
             Code.INVALID, f"interval `{shown[:40]}` must be between 1 second and 366 days"
         )
     return seconds
+
+
+def describe_interval(seconds: float) -> str:
+    """Say an interval in plain words: `Every 90 seconds`, `Every hour`, `Every 1 day 6 hours`."""
+    units = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+    for name, size in units:
+        if seconds % size == 0 and (seconds >= size):
+            count = int(seconds // size)
+            if size == 1 and count > _LONGEST_IN_SECONDS:
+                break
+            return f"Every {name}" if count == 1 else f"Every {count} {name}s"
+    words: list[str] = []
+    left = seconds
+    for name, size in units[:-1]:
+        whole, left = divmod(left, size)
+        words += [f"{whole:g} {name}{'' if whole == 1 else 's'}"] if whole else []
+    words += [f"{left:g} second{'' if left == 1 else 's'}"] if left else []
+    return f"Every {' '.join(words)}"
 
 
 def _text_seconds(text: str) -> float | None:

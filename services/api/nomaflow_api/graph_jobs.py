@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from inspect import isawaitable
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import strawberry
 
-from nomaflow import definitions, schedule
-from nomaflow.job.spec import JobSpec, PresetSpec, StepSpec
+from nomaflow import definitions
+from nomaflow.job.spec import JobSpec, StepSpec
 from nomaflow.steps import registry
 from nomaflow.store.history import Order, RunFilter
 from nomaflow.store.jobs import JobRow
-from nomaflow.store.schedules import ScheduleRow
 from nomaflow_api import cursors, run_lists
 from nomaflow_api.context import ABSENT, Asked
 from nomaflow_api.enums import JobOrigin, LogLevel, OverlapPolicy, Permission
 from nomaflow_api.graph_base import Node, PageInfo, UserError, global_id
+from nomaflow_api.graph_clocks import Preset, Schedule, next_fire, now, presets_of
 from nomaflow_api.graph_runs import Run, RunConnection, as_run
+from nomaflow_api.graph_sync import (
+    FailedBatchConnection,
+    Watermark,
+    batches_of_job,
+    watermarks_of_job,
+)
 from nomaflow_api.run_lists import RunFilterInput
 from nomaflow_api.scalars import Json
 
@@ -67,65 +72,11 @@ def _default_of_type(step: StepSpec) -> str:
     return found.model_construct(**step.config).interrupt_default() if found else "fail"
 
 
-def _described(root: ScheduleRow) -> str:
-    if root.cron is not None:
-        return schedule.parse(root.cron).describe()
-    return f"Every {timedelta(seconds=root.every_seconds or 0)}"
-
-
-def _upcoming(root: ScheduleRow, first: int | None = 3) -> list[datetime]:
-    size = cursors.window(first=first, after=None, read=tuple).size
-    return fires(root.cron, root.every_seconds, root.timezone, size, root.next_fire_at)
-
-
-def fires(
-    cron: str | None,
-    every_seconds: float | None,
-    timezone: str,
-    count: int,
-    start: datetime | None = None,
-    after: datetime | None = None,
-) -> list[datetime]:
-    """List the coming fires of a clock, in UTC; `start` is its next one if that is known."""
-    now = after or datetime.now(UTC)
-    if cron is not None:
-        return schedule.upcoming(cron, timezone, now, count)
-    step = timedelta(seconds=every_seconds or 0)
-    first = start or now + step
-    return [first + step * n for n in range(count)]
-
-
 @strawberry.type
-class Schedule:
-    name: str
-    enabled: bool
-    cron: str | None
-    every_seconds: float | None
-    timezone: str
-    params: Json
-    next_fire_at: datetime | None
-    last_fire_at: datetime | None
-    fire_count: int
-    fire_on_start: bool
-    max_fires: int
-    preset: str | None
-    description: str = strawberry.field(resolver=_described)
-    upcoming: list[datetime] = strawberry.field(resolver=_upcoming)
-
-
-def _of_preset(name: str) -> Any:
-    return strawberry.field(resolver=lambda root: getattr(root, name))
-
-
-@strawberry.type(
-    description="TOML kwargs and steps of a preset; the REST door's op_kwargs and step_enabled"
-)
-class Preset:
-    name: str
-    params: Json
-    step_kwargs: Json = _of_preset("kwargs")
-    step_enabled: Json = _of_preset("steps")
-    log_level: LogLevel | None
+class Dependency:
+    job: str
+    since: str | None
+    by: str | None
 
 
 def _id(root: JobRow) -> strawberry.ID:
@@ -157,8 +108,11 @@ def _steps(root: JobRow) -> list[Step]:
 
 
 def _presets(root: JobRow) -> list[Preset]:
-    presets: tuple[PresetSpec, ...] = definitions.of_job(root).presets
-    return cast("list[Preset]", list(presets))
+    return presets_of(root, definitions.of_job(root).presets)
+
+
+def _dependencies(root: JobRow) -> list[Dependency]:
+    return cast("list[Dependency]", list(definitions.of_job(root).depends_on))
 
 
 def _schedules(root: JobRow, info: Asked) -> list[Schedule]:
@@ -166,10 +120,21 @@ def _schedules(root: JobRow, info: Asked) -> list[Schedule]:
 
 
 async def _next_fire_at(root: JobRow, info: Asked) -> datetime | None:
-    clocks = info.context.load.clocks.get(root.id)
-    if isawaitable(clocks):
-        clocks = await clocks
-    return min((c.next_fire_at for c in clocks if c.next_fire_at), default=None)
+    clocks = await now(info.context.load.clocks.get(root.id))
+    fires = [await next_fire(info, clock) for clock in clocks]
+    return min((at for at in fires if at is not None), default=None)
+
+
+def _paused_until(root: JobRow) -> datetime | None:
+    until = root.paused_until
+    return until if until is not None and until > datetime.now(UTC) else None
+
+
+async def _depends_on(root: JobRow, info: Asked) -> list[Job]:
+    names = [one.job for one in definitions.of_job(root).depends_on]
+    asked = [info.context.load.dependencies.get(name) for name in names]
+    found = [await now(job) for job in asked]
+    return cast("list[Job]", [job for job in found if job is not None])
 
 
 def _last_run(root: JobRow, info: Asked) -> Run | None:
@@ -212,7 +177,7 @@ class Job(Node):
     description: str
     tags: list[str]
     enabled: bool
-    paused_until: datetime | None
+    paused_until: datetime | None = strawberry.field(resolver=_paused_until)
     origin: JobOrigin
     revision: int
     created_at: datetime
@@ -224,6 +189,16 @@ class Job(Node):
     toml: str = strawberry.field(resolver=_toml)
     params: Json = _of_spec("params")
     param_schema: Json | None = _of_spec("param_schema")
+    dependencies: list[Dependency] = strawberry.field(
+        resolver=_dependencies, description="The jobs it depends on, as the definition says"
+    )
+    depends_on: list[Job] = strawberry.field(
+        resolver=_depends_on,
+        description="Jobs that must have succeeded before; those that are not declared are left "
+        "out, and the definition says how they are waited for",
+    )
+    calendar: str | None = _of_spec("calendar")
+    install_step: int | None = _of_spec("install_step")
     overlap: OverlapPolicy = _of_spec("overlap")
     queue_depth: int = _of_spec("queue_depth")
     lock: str | None = _of_spec("lock")
@@ -236,7 +211,10 @@ class Job(Node):
     steps: list[Step] = strawberry.field(resolver=_steps)
     schedules: list[Schedule] = strawberry.field(resolver=_schedules)
     presets: list[Preset] = strawberry.field(resolver=_presets)
-    next_fire_at: datetime | None = strawberry.field(resolver=_next_fire_at)
+    next_fire_at: datetime | None = strawberry.field(
+        resolver=_next_fire_at,
+        description="When it will really fire: pauses, calendars, blackouts and jitter are heeded",
+    )
     needs_parameters: bool = strawberry.field(
         resolver=lambda root: definitions.of_job(root).needs_parameters,
         description="A form is worth showing before running: more than one step, params or kwargs",
@@ -245,6 +223,8 @@ class Job(Node):
     last_success: Run | None = strawberry.field(resolver=_last_success)
     in_flight: list[Run] = strawberry.field(resolver=_in_flight)
     runs: RunConnection = strawberry.field(resolver=_runs)
+    watermarks: list[Watermark] = strawberry.field(resolver=watermarks_of_job)
+    failed_batches: FailedBatchConnection = strawberry.field(resolver=batches_of_job)
     viewer_can: list[Permission] = strawberry.field(resolver=_viewer_can)
 
     @classmethod

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from uuid import UUID
 
 from graphql import FieldNode, FragmentSpreadNode, OperationType, SelectionSetNode
 from strawberry.dataloader import DataLoader
 
-from nomaflow.store import external, history, job_pages, step_history, waiting
+from nomaflow import horizon
+from nomaflow.forecast import Closures
+from nomaflow.store import (
+    external,
+    failed_batches,
+    history,
+    job_pages,
+    step_history,
+    sync_results,
+    waiting,
+    watermarks,
+)
 
 if TYPE_CHECKING:
     from strawberry.types.info import Info
@@ -19,8 +31,10 @@ if TYPE_CHECKING:
     from nomaflow.store.history import RunRow
     from nomaflow.store.jobs import JobRow
     from nomaflow.store.schedules import ScheduleRow
+    from nomaflow.store.slots import SlotRow
     from nomaflow.store.step_history import AttemptRow, Details, StepKey, StepRow
     from nomaflow.store.waiting import Waits
+    from nomaflow.store.watermarks import WatermarkRow
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -57,6 +71,10 @@ class Batch(Generic[K, V]):
         """Read one now."""
         return await self._loader.load(key)
 
+    def know(self, values: Mapping[K, V]) -> None:
+        """Keep for a page's objects what was read anyway."""
+        self._ahead.update(values)
+
     async def read_ahead(self, keys: Iterable[K]) -> None:
         """Read for all objects of a page what its resolvers are about to ask for."""
         wanted = list(dict.fromkeys(keys))
@@ -78,6 +96,9 @@ class Loaders:
         async def children(ids: list[UUID]) -> Mapping[UUID, list[RunRow]]:
             return await history.children(db, ids, CHILDREN_SHOWN)
 
+        async def sky(keys: list[str]) -> Mapping[str, Closures]:
+            return dict.fromkeys(keys, await horizon.closed(db, datetime.now(UTC)))
+
         def on(read: Callable[[Database, list[K]], Awaitable[Mapping[K, V]]]) -> Any:
             return lambda keys: read(db, keys)
 
@@ -90,10 +111,15 @@ class Loaders:
         self.external: Batch[UUID, ExternalRow | None] = Batch(on(external.of_runs), None)
         self.waits: Batch[UUID, Waits | None] = Batch(on(waiting.of_runs), None)
         self.clocks: Batch[UUID, list[ScheduleRow]] = Batch(on(job_pages.clocks), [])
+        self.sky: Batch[str, Closures] = Batch(sky, Closures())
+        self.dependencies: Batch[str, JobRow | None] = Batch(on(job_pages.by_name), None)
         self.steps: Batch[UUID, list[StepRow]] = Batch(on(step_history.of_runs), [])
         self.step: Batch[StepKey, StepRow | None] = Batch(on(step_history.find), None)
         self.details: Batch[StepKey, Details | None] = Batch(on(step_history.details), None)
         self.attempts: Batch[StepKey, list[AttemptRow]] = Batch(on(step_history.attempts), [])
+        self.syncs: Batch[UUID, Mapping[str, Any] | None] = Batch(on(sync_results.of_runs), None)
+        self.payloads: Batch[UUID, Any] = Batch(on(failed_batches.payloads), [])
+        self.watermarks: Batch[str, list[WatermarkRow]] = Batch(on(watermarks.of_jobs), [])
 
     async def ahead_of_runs(self, runs: list[RunRow], info: Info[Any, Any]) -> None:
         """Read what a page of runs shows of their jobs, steps, children and waiting."""
@@ -114,13 +140,21 @@ class Loaders:
         shown = shown_of_nodes(info)
         ids = [job.id for job in jobs]
         for names, batch in (
-            ({"schedules", "nextFireAt"}, self.clocks),
+            ({"schedules", "nextFireAt", "presets"}, self.clocks),
             ({"lastRun"}, self.last_runs),
             ({"lastSuccess"}, self.last_successes),
             ({"inFlight"}, self.in_flight),
         ):
             if shown & names:
                 await cast("Batch[UUID, Any]", batch).read_ahead(ids)
+        if shown & {"schedules", "nextFireAt", "presets"}:
+            self.jobs.know({job.id: job for job in jobs})
+            await self.sky.read_ahead(["sky"])
+
+    async def ahead_of_slots(self, slots: list[SlotRow], info: Info[Any, Any]) -> None:
+        """Read the runs that a page of due times became."""
+        if "run" in shown_of_nodes(info):
+            await self.runs.read_ahead(slot.run_id for slot in slots if slot.run_id)
 
 
 def shown_of_nodes(info: Info[Any, Any]) -> frozenset[str]:

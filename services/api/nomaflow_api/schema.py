@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
+from nomaflow_api.closing import ClosingMutations
 from nomaflow_api.connectors import Connector, ConnectorMutations, ConnectorQueries
 from nomaflow_api.documents import Documents, Masking, Reading
 from nomaflow_api.external import ExternalMutations, ExternalQueries
@@ -21,6 +22,7 @@ from nomaflow_api.nodes import NodeQueries
 from nomaflow_api.runs import RunMutations, RunQueries
 from nomaflow_api.scalars import SCALARS
 from nomaflow_api.schedules import ScheduleQueries
+from nomaflow_api.syncs import SyncMutations
 from nomaflow_api.system import SystemQueries
 
 if TYPE_CHECKING:
@@ -48,7 +50,14 @@ class Query(
 
 
 @strawberry.type
-class Mutation(JobMutations, RunMutations, ConnectorMutations, ExternalMutations):
+class Mutation(
+    JobMutations,
+    RunMutations,
+    ConnectorMutations,
+    ExternalMutations,
+    ClosingMutations,
+    SyncMutations,
+):
     pass
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import asyncio
+from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import islice
 from typing import Any, cast
 
 import strawberry
 
+from nomaflow import forecast, horizon
+from nomaflow.forecast import Clock, Closures
 from nomaflow.steps import registry
-from nomaflow.store import overview, problems, processes
+from nomaflow.store import closures, overview, problems, processes, slots
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import Asked
 from nomaflow_api.enums import Permission as PermissionEnum
@@ -19,6 +23,8 @@ from nomaflow_api.scalars import Json
 
 VERSION = version("nomaflow")
 FAILURES_SHOWN = 10
+MOST_LATE, MOST_OF_ONE = 1_000, 1_000
+"""Clocks that are late, and due times of each, that are counted."""
 
 
 @strawberry.type
@@ -32,6 +38,12 @@ class SchedulerInstance:
     name: str
     state: SchedulerState
     heartbeat_at: datetime | None
+    last_fire_at: datetime | None = strawberry.field(
+        description="Of one that fires: the newest due time that fired"
+    )
+    next_fire_at: datetime | None = strawberry.field(
+        description="Of one that fires: when it looks at a clock next"
+    )
 
 
 @strawberry.type
@@ -45,14 +57,45 @@ class Worker:
 
 async def _schedulers(info: Asked) -> list[SchedulerInstance]:
     known = {state.value for state in SchedulerState}
-    return [
-        SchedulerInstance(
-            name=program.name,
-            state=SchedulerState(program.state if program.state in known else "error"),
-            heartbeat_at=program.seen_at,
+    ticking = await slots.ticking(info.context.db)
+    found = []
+    for program in await processes.alive(info.context.db, "scheduler"):
+        state = SchedulerState(program.state if program.state in known else "error")
+        fires = state in {SchedulerState.ACTIVE, SchedulerState.ERROR}
+        found.append(
+            SchedulerInstance(
+                name=program.name,
+                state=state,
+                heartbeat_at=program.seen_at,
+                last_fire_at=ticking.last_fire_at if fires else None,
+                next_fire_at=ticking.next_look_at if fires else None,
+            )
         )
-        for program in await processes.alive(info.context.db, "scheduler")
-    ]
+    return found
+
+
+async def _scheduler_paused(info: Asked) -> bool:
+    return (await closures.scheduler_paused(info.context.db)).paused
+
+
+async def _unaccounted(info: Asked) -> int:
+    """Count due times that are past and have no row; of one clock at most so many."""
+    moment = datetime.now(UTC)
+    late = await slots.overdue(info.context.db, horizon.GRACE.total_seconds(), MOST_LATE)
+    return await asyncio.to_thread(lambda: sum(_past(clock, moment) for clock in late))
+
+
+def _past(late: slots.Overdue, moment: datetime) -> int:
+    clock = Clock(
+        job="",
+        name="",
+        cron=late.cron,
+        every_seconds=late.every_seconds,
+        timezone=late.timezone,
+        next_due=late.next_fire_at,
+    )
+    due = forecast.fires(clock, Closures(), late.next_fire_at, moment - horizon.GRACE)
+    return sum(1 for _ in islice(due, MOST_OF_ONE)) or 1
 
 
 async def _workers(info: Asked) -> list[Worker]:
@@ -69,6 +112,12 @@ class System:
     schedulers: list[SchedulerInstance] = strawberry.field(resolver=_schedulers)
     queue_depth: int
     running: int
+    scheduler_paused: bool = strawberry.field(resolver=_scheduler_paused)
+    slots_unaccounted: int = strawberry.field(
+        resolver=_unaccounted,
+        description="Due times that are past by more than a minute and have no row yet: 0 unless "
+        "no scheduler fires. Whoever comes next writes them down.",
+    )
     workers: list[Worker] = strawberry.field(resolver=_workers)
     last_failures: list[Run] = strawberry.field(resolver=_last_failures)
 

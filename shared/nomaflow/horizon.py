@@ -1,0 +1,118 @@
+"""The clocks of jobs in force and what closes them, read from the database for a forecast."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from nomaflow import definitions, forecast
+from nomaflow.calendars import Action, Blackout, Calendar
+from nomaflow.errors import NomaflowError
+from nomaflow.forecast import Clock, Closures
+from nomaflow.job import uses
+from nomaflow.store import closures, job_pages, slots
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from nomaflow.job.spec import JobSpec
+    from nomaflow.store.closures import BlackoutRow
+    from nomaflow.store.database import Connection, Database
+    from nomaflow.store.jobs import JobRow
+    from nomaflow.store.schedules import ScheduleRow
+
+log = structlog.get_logger(__name__)
+
+GRACE = timedelta(seconds=60)
+"""A due time that is late by no more than this still fires."""
+
+
+async def closed(db: Connection | Database, now: datetime) -> Closures:
+    """Read calendars, the blackouts that are not over, and the scheduler's switch."""
+    switch = await closures.scheduler_paused(db)
+    return Closures(
+        calendars=_calendars(await closures.calendars(db)),
+        blackouts=tuple(blackout_of(row) for row in await closures.blackouts(db, since=now)),
+        paused_by=switch.by if switch.paused else None,
+        postponed=await slots.postponed(db),
+    )
+
+
+def _calendars(found: dict[str, dict[str, object]]) -> dict[str, Calendar]:
+    read: dict[str, Calendar] = {}
+    for name, definition in found.items():
+        try:
+            read[name] = Calendar.parse(definition)
+        except NomaflowError as error:  # another version of this program wrote it
+            log.warning("a stored calendar cannot be read", calendar=name, error=error.message)
+    return read
+
+
+def blackout_of(row: BlackoutRow) -> Blackout:
+    """Return a stored blackout as the forecast reads it."""
+    patterns = tuple(row.jobs), tuple(row.connectors)
+    return Blackout(row.name, row.from_at, row.until, *patterns, Action(row.action))
+
+
+def clock(job: JobRow, row: ScheduleRow, sky: Closures) -> Clock:
+    """Gather what of a job and of one of its clocks decides about its fires."""
+    connectors: tuple[str, ...] = ()
+    if any(blackout.connectors for blackout in sky.blackouts):
+        spec = definitions.of_job(job)
+        preset = spec.preset(row.preset) if row.preset else None
+        connectors = uses.connectors(spec, {**(preset.params if preset else {}), **row.params})
+    jitter = timedelta()
+    if row.next_fire_at is not None and row.look_at is not None:
+        jitter = row.look_at - row.next_fire_at
+    return Clock(
+        job=job.name,
+        name=row.name,
+        cron=row.cron,
+        every_seconds=row.every_seconds,
+        timezone=row.timezone,
+        next_due=row.next_fire_at,
+        jitter=jitter,
+        fires_left=row.max_fires - row.fire_count if row.max_fires else None,
+        calendar=row.calendar,
+        connectors=connectors,
+        paused_until=job.paused_until,
+    )
+
+
+def next_fire(job: JobRow, row: ScheduleRow, sky: Closures, now: datetime) -> datetime | None:
+    """When a clock will really fire next; None when nothing is foreseen."""
+    if row.next_fire_at is None:
+        return None
+    return forecast.next_fire(clock(job, row, sky), sky, now - GRACE)
+
+
+async def jobs(db: Connection | Database) -> list[JobRow]:
+    """Read every job in force."""
+    return await job_pages.definitions(db)
+
+
+def stale_after(spec: JobSpec) -> float | None:
+    """After how many hours without a success the job's alert says that it is stale, if it does."""
+    hours: float | None = getattr(spec.alerts, "stale_after_hours", None)
+    return hours
+
+
+async def clocks(
+    db: Connection | Database, sky: Closures, names: Sequence[str] | None = None
+) -> list[tuple[JobRow, Clock]]:
+    """Read the clocks that tick, of all jobs in force or of those named."""
+    if names is None:
+        found: Iterable[JobRow] = await jobs(db)
+    else:
+        found = (await job_pages.by_name(db, names)).values()
+    by_id = {job.id: job for job in found}
+    rows = await job_pages.clocks(db, list(by_id))
+    return [
+        (by_id[job_id], clock(by_id[job_id], row, sky))
+        for job_id, of_job in rows.items()
+        for row in of_job
+        if row.next_fire_at is not None
+    ]
