@@ -25,6 +25,7 @@ __all__ = [
     "check",
     "escape",
     "has_tokens",
+    "pieces",
     "problems",
     "references",
     "render",

@@ -1,7 +1,7 @@
 """A real OpenLDAP for the tests: private, on loopback ports, with TLS, limits and 2 500 people."""
 
 import contextlib
-import datetime
+import datetime as dt
 import ipaddress
 import os
 import shutil
@@ -41,7 +41,8 @@ attributetype ( 1.3.6.1.4.1.4203.666.11.99.2 NAME 'objectSid'
 attributetype ( 1.3.6.1.4.1.4203.666.11.99.3 NAME 'memberOf'
   EQUALITY distinguishedNameMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.12 )
 attributetype ( 1.3.6.1.4.1.4203.666.11.99.4 NAME 'logonCount'
-  EQUALITY integerMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 SINGLE-VALUE )
+  EQUALITY integerMatch ORDERING integerOrderingMatch
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 SINGLE-VALUE )
 attributetype ( 1.3.6.1.4.1.4203.666.11.99.5 NAME 'isAbsent'
   EQUALITY booleanMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.7 SINGLE-VALUE )
 objectclass ( 1.3.6.1.4.1.4203.666.11.99.10 NAME 'adLike' SUP top AUXILIARY
@@ -233,7 +234,7 @@ def build(home: Path, users: int = USERS, extra: str = "") -> Directory:
 
 def certificates(home: Path) -> None:
     """An authority, and a certificate of its making that names 127.0.0.1 and nothing else."""
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Authority of the tests")])
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "directory of the tests")])
@@ -247,8 +248,8 @@ def certificates(home: Path) -> None:
             .issuer_name(authority)
             .public_key(public)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=30))
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=30))
         )
 
     signed = (

@@ -7,10 +7,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from nomaflow.connectors import http, sql
+from nomaflow.connectors import http, ldap, sql
 from nomaflow.connectors.http import HttpPolicy, HttpSettings
 from nomaflow.connectors.http_client import HttpClient
-from nomaflow.connectors.spec import HttpConnectorSpec, SqlConnectorSpec
+from nomaflow.connectors.ldap import LdapSettings
+from nomaflow.connectors.spec import (
+    ConnectorSpec,
+    HttpConnectorSpec,
+    LdapConnectorSpec,
+    SqlConnectorSpec,
+)
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.base import EarlierStep, PythonCall, Step, StepResult
@@ -42,7 +48,7 @@ class Lines:
 class RealContext:
     """What a step reaches while a test runs it."""
 
-    connectors: Mapping[str, SqlConnectorSpec | HttpConnectorSpec] = field(default_factory=dict)
+    connectors: Mapping[str, ConnectorSpec] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, EarlierStep] = field(default_factory=dict)
     dry_run: bool = False
@@ -98,6 +104,12 @@ class RealContext:
         if not isinstance(spec, HttpConnectorSpec):
             raise StepError(f"there is no HTTP connector {name!r}")
         return http.settings(spec, self.policy)
+
+    def ldap(self, given: str | LdapConnectorSpec) -> LdapSettings:
+        spec = self.connectors.get(given) if isinstance(given, str) else given
+        if not isinstance(spec, LdapConnectorSpec):
+            raise StepError(f"there is no LDAP connector {given!r}")
+        return ldap.settings(spec, None if isinstance(given, str) else self.policy)
 
     async def call_python(self, call: PythonCall) -> Any:
         assert self.python is not None

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nomaflow.connectors.sql import Session
+from nomaflow.plugins import rows
 from nomaflow.plugins.level_log import LevelLog
 from nomaflow.store import logs
 from nomaflow_worker.calling import Calling
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from nomaflow.connectors.http import HttpPolicy
     from nomaflow.connectors.http_client import HttpClient
+    from nomaflow.connectors.ldap import LdapSettings
+    from nomaflow.connectors.spec import LdapConnectorSpec
     from nomaflow.connectors.sql import SqlConnector
     from nomaflow.steps.base import (
         ChildEnd,
@@ -168,6 +171,12 @@ class Context:
         """The client that this worker's steps share for an HTTP connector, or the plain one."""
         return self._tools.connections.http(name, self._policy, self._tools.secrets.learn)
 
+    def ldap(self, given: str | LdapConnectorSpec) -> LdapSettings:
+        """Where a directory is and how to bind to it."""
+        if not isinstance(given, str) and given.bind_password:
+            self._tools.secrets.learn(given.bind_password)
+        return self._tools.connections.ldap(given, self._policy)
+
     @property
     def seconds_left(self) -> float:
         """How long the step may still take."""
@@ -228,8 +237,10 @@ class Context:
             environ={name: env[name] for name in call.env if name in env},
             limits=Limits(memory_mb=call.memory_mb, cpu_seconds=call.cpu_seconds),
             policy=self._policy,
+            rows=call.rows,
         )
-        return await self._tools.sandbox.call(request, _Ear(self), timeout_seconds=self._timeout)
+        answer = await self._tools.sandbox.call(request, _Ear(self), timeout_seconds=self._timeout)
+        return answer if call.rows is None else rows.unpack_answers(answer)
 
     async def call_job(self, call: JobCall) -> ChildEnd:
         """Run a child and wait for its end."""

@@ -6,9 +6,14 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from nomaflow.connectors import http, http_client, sql
+from nomaflow.connectors import http, http_client, ldap, ldap_schema, sql
 from nomaflow.connectors.http import HttpPolicy
-from nomaflow.connectors.spec import ConnectorSpec, HttpConnectorSpec, SqlConnectorSpec
+from nomaflow.connectors.spec import (
+    ConnectorSpec,
+    HttpConnectorSpec,
+    LdapConnectorSpec,
+    SqlConnectorSpec,
+)
 from nomaflow.errors import StepError
 
 SECONDS = 5.0
@@ -66,6 +71,8 @@ async def _tried(name: str, spec: ConnectorSpec, policy: HttpPolicy) -> tuple[bo
             return True, await _sql(name, spec)
         case HttpConnectorSpec():
             return await _http(spec, policy)
+        case LdapConnectorSpec():
+            return True, await _ldap(spec)
         case _:
             return False, f"{spec.kind} connectors cannot be tested in this version"
 
@@ -78,6 +85,15 @@ async def _sql(name: str, spec: SqlConnectorSpec) -> str:
     finally:
         await opened.close()
     return ", ".join(said)
+
+
+async def _ldap(spec: LdapConnectorSpec) -> str:
+    session = await ldap.open(ldap.settings(spec))
+    try:
+        contexts = await ldap_schema.contexts(session)
+        return f"bound to {session.described}; it holds {', '.join(contexts) or 'nothing it names'}"
+    finally:
+        await session.close()
 
 
 async def _http(spec: HttpConnectorSpec, policy: HttpPolicy) -> tuple[bool, str]:

@@ -36,7 +36,7 @@ NOT_YET: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "stale_after_hours": (),
     },
 }
-NOT_YET_STEP_TYPES = ("ldap_sync",)
+NOT_YET_STEP_TYPES: tuple[str, ...] = ()
 
 ROW_TYPES = {
     "string": {"type": "string"},

@@ -11,6 +11,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from nomaflow.connectors.http_client import HttpClient
+from nomaflow.connectors.ldap import LdapSettings
+from nomaflow.connectors.spec import LdapConnectorSpec
 from nomaflow.connectors.sql import SqlConnector
 
 Interrupt = Literal["retry", "fail"]
@@ -50,7 +52,8 @@ class PythonCall:
     `kwargs` are the step's own: one the function does not take is an error, while the job's
     other parameters are dropped when it does not take them. `env` lists the names of `.env`
     the child may read from `os.environ`. `memory_mb` and `cpu_seconds` bound the child (0: no
-    bound on CPU time).
+    bound on CPU time). With `rows` the function is called with each of them instead, as a dict;
+    the answer is then a list of dicts and None.
     """
 
     callable: str
@@ -58,6 +61,7 @@ class PythonCall:
     env: tuple[str, ...]
     memory_mb: int
     cpu_seconds: int
+    rows: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,12 @@ class StepRunContext(Protocol):
         Its connections, tokens and bounds are shared by all steps of the worker.
 
         StepError when it is unknown or not HTTP.
+        """
+
+    def ldap(self, given: str | LdapConnectorSpec) -> LdapSettings:
+        """Where a directory is: by its connector's name, or as the step itself describes it.
+
+        StepError when it is unknown, not LDAP, or may not be reached so.
         """
 
     async def call_python(self, call: PythonCall) -> Any:

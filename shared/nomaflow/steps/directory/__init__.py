@@ -1,0 +1,1 @@
+"""Filling a table from a directory: values, guards, and where rows go."""
