@@ -21,6 +21,12 @@ from nomaflow_api.graph_feed import (
     run_events,
     run_logs,
 )
+from nomaflow_api.graph_sync import (
+    FailedBatchConnection,
+    SyncResult,
+    batches_of_run,
+    sync_of_run,
+)
 from nomaflow_api.scalars import BigInt, Json
 
 if TYPE_CHECKING:
@@ -251,6 +257,10 @@ class Run(Node):
     external: ExternalRun | None = strawberry.field(
         resolver=_external,
         description="Set for runs that an outside script executes and reports",
+    )
+    sync: SyncResult | None = strawberry.field(resolver=sync_of_run)
+    failed_batches: FailedBatchConnection = strawberry.field(
+        resolver=batches_of_run, description="Those that failed in it, or that it retries"
     )
     events: RunEventConnection = strawberry.field(resolver=run_events)
     logs: LogConnection = strawberry.field(resolver=run_logs)
