@@ -185,6 +185,10 @@ def _settings(kind: str, config: Mapping[str, Any], path: Path, whose: str) -> I
         message = f"{whose}: step type `{kind}` is not available in this version"
         yield Problem((*path, "type"), message)
         return
+    if (why := registry.broken().get(kind)) is not None and kind not in registry.all_types():
+        message = f"{whose}: the step type `{kind}` of a package cannot be used: {why}"
+        yield Problem((*path, "type"), message)
+        return
     if kind not in registry.all_types():
         known = sorted(registry.all_types())
         hint = did_you_mean(kind, known) or f"; known are {', '.join(known)}"

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from pydantic import ValidationError
 
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.steps import installed
 from nomaflow.steps.base import Step
 from nomaflow.steps.call_job import CallJobStep
 from nomaflow.steps.http import HttpStep
 from nomaflow.steps.http_sync import HttpSync
+from nomaflow.steps.ldap_sync import LdapSync
 from nomaflow.steps.python import PythonStep
 from nomaflow.steps.sql_copy import SqlCopy
 from nomaflow.steps.sql_query import SqlQuery
 
-OURS: tuple[type[Step], ...] = (SqlQuery, SqlCopy, HttpStep, HttpSync, PythonStep, CallJobStep)
-GROUP = "nomaflow.steps"
+OURS: tuple[type[Step], ...] = (
+    SqlQuery,
+    SqlCopy,
+    HttpStep,
+    HttpSync,
+    PythonStep,
+    LdapSync,
+    CallJobStep,
+)
 
 _SQL = frozenset({"query", "where", "sql"})
 _BOUND = "substitutions are not allowed in SQL text; bind the value with `params`"
@@ -45,8 +52,8 @@ def step_type(name: str) -> type[Step]:
 
 
 def all_types() -> Mapping[str, type[Step]]:
-    """Every step type by name; ours win over a package that takes one of our names."""
-    return {**_installed()[0], **{step.type_name: step for step in OURS}}
+    """Every step type by name: ours, then those of packages."""
+    return {**{step.type_name: step for step in OURS}, **_installed()[0]}
 
 
 def broken() -> Mapping[str, str]:
@@ -141,24 +148,5 @@ def _holds_token(value: Any) -> bool:
             return False
 
 
-@cache
-def _installed() -> tuple[dict[str, type[Step]], dict[str, str]]:
-    types: dict[str, type[Step]] = {}
-    failed: dict[str, str] = {}
-    for entry in entry_points(group=GROUP):
-        try:
-            types[entry.name] = _load(entry)
-        except Exception as error:  # noqa: BLE001  somebody else's package must not stop ours
-            failed[entry.name] = f"{type(error).__name__}: {error}"
-    return types, failed
-
-
-def _load(entry: EntryPoint) -> type[Step]:
-    loaded = entry.load()
-    if not (isinstance(loaded, type) and issubclass(loaded, Step)):
-        raise TypeError(f"{entry.value} is not a subclass of nomaflow.steps.base.Step")
-    if loaded.type_name != entry.name:
-        raise TypeError(
-            f"{entry.value} calls itself {loaded.type_name!r}, its entry point {entry.name!r}"
-        )
-    return loaded
+def _installed() -> tuple[Mapping[str, type[Step]], Mapping[str, str]]:
+    return installed.found(frozenset(step.type_name for step in OURS))
