@@ -11,7 +11,7 @@ from loopback import Loopback, as_json
 from pydantic import ValidationError
 from step_context import RealContext
 
-from nomaflow.connectors import check, oauth2, spec
+from nomaflow.connectors import check, oauth2, spec, trust
 from nomaflow.connectors.auth import OAuth2Auth
 from nomaflow.connectors.http import HttpPolicy, HttpSettings
 from nomaflow.connectors.http_client import HttpClient, Request
@@ -396,6 +396,12 @@ async def test_tls_with_an_authority_of_ones_own(server):
     assert (await check.connector("api", trusting)).ok
     with pytest.raises(StepError, match="CERTIFICATE_VERIFY_FAILED"):
         await RealContext({"api": spec.parse(told)}).run(step())
+    elsewhere = spec.parse(
+        {**told, "url": server.url.replace("127.0.0.1", "localhost"), "ca_file": str(pem)}
+    )
+    with pytest.raises(StepError, match=r"CERTIFICATE_VERIFY_FAILED.*[Hh]ostname"):
+        await RealContext({"api": elsewhere}).run(step())
+    assert trust.context().minimum_version >= ssl.TLSVersion.TLSv1_2
     missing = spec.parse({**told, "ca_file": "/no/such.pem"})
     with pytest.raises(StepError, match=r"ca_file = '/no/such\.pem' cannot be read: No such file"):
         await RealContext({"api": missing}).run(step())

@@ -48,11 +48,16 @@ async def test_methods_headers_and_query_reach_the_server(server, method):
     await send(
         server.url + "/a?x=1",
         method=method,
-        headers={"X-Key": "k", "User-Agent": "me"},
-        query={"y": "a b", "z": [1, True]},
+        headers={"X-Key": "k", "User-Agent": "me", "X-Page": 7, "X-All": True, "X-None": None},
+        query={"y": "a b", "z": [1, True], "w": None, "f": {"a": [1]}},
     )
     request = server.received[0]
-    assert (request.method, request.target) == (method.upper(), "/a?x=1&y=a+b&z=1&z=true")
+    assert (request.method, request.target) == (
+        method.upper(),
+        "/a?x=1&y=a+b&z=1&z=true&f=%7B%22a%22%3A+%5B1%5D%7D",
+    )
+    assert (request.header("x-page"), request.header("x-all")) == ("7", "true")
+    assert request.header("x-none") is None
     assert (request.header("x-key"), request.header("user-agent")) == ("k", "me")
     assert request.header("host") == f"127.0.0.1:{server.port}"
 
@@ -129,6 +134,51 @@ async def test_another_status_than_2xx_fails_with_an_excerpt_and_keeps_the_outpu
     assert "sesame" not in error.message
     assert error.output["status"] == 503
     assert error.output["body"]["error"].startswith("down")
+
+
+async def test_headers_of_the_answer_are_shown_but_for_those_that_carry_secrets(server):
+    server.replies(
+        (
+            200,
+            {
+                "X-Next-Page-Token": "page-2",
+                "Link": '<https://h/?page=2>; rel="next"',
+                "WWW-Authenticate": 'Bearer error="insufficient_scope"',
+                "Set-Cookie": "id=sesame",
+                "X-CSRF-Token": "sesame",
+                "X-Amz-Security-Token": "sesame",
+                "X-Long": "x" * 10_000,
+            },
+            b"",
+        )
+    )
+    shown = (await send(server.url)).output["headers"]
+    assert "sesame" not in str(shown)
+    assert (shown["set-cookie"], shown["x-csrf-token"]) == ("***", "***")
+    assert shown["x-next-page-token"] == "page-2"
+    assert shown["link"].endswith('rel="next"')
+    assert shown["www-authenticate"].startswith("Bearer error")
+    assert len(shown["x-long"]) == 4000
+
+
+async def test_a_post_carries_a_key_unless_it_has_its_own(server):
+    context = RealContext()
+    for method in ("POST", "PATCH", "GET", "PUT"):
+        await send(server.url, context=context, method=method)
+    await send(server.url, context=context, method="POST", headers={"idempotency-key": "mine"})
+    key = f"{context.run_id}:a-step"
+    keys = [request.header("idempotency-key") for request in server.received]
+    assert keys == [key, key, None, None, "mine"]
+
+
+def test_an_interrupted_request_is_repeated_where_that_does_no_harm():
+    def default(**settings):
+        return HttpStep.model_validate({"url": "https://h", **settings}).interrupt_default()
+
+    assert [default(method=method) for method in ("GET", "PUT", "DELETE")] == ["retry"] * 3
+    assert [default(method=method) for method in ("POST", "PATCH")] == ["fail"] * 2
+    assert default(method="POST", idempotent=True) == "retry"
+    assert default(method="POST", headers={"Idempotency-Key": "${kw:order}"}) == "retry"
 
 
 async def test_expected_statuses_replace_2xx(server):

@@ -117,4 +117,19 @@ class AwsSigV4Auth(_Auth):
 
 AnyAuth = BearerAuth | BasicAuth | ApiKeyAuth | OAuth2Auth | AwsSigV4Auth
 Auth = Annotated[AnyAuth, Discriminator("type")]
-Headers = Annotated[dict[str, str], AfterValidator(headers.checked)]
+
+
+def _texts(value: Any) -> Any:
+    """Numbers and truth as text, since a parameter keeps its type; a header of nothing is none."""
+    if not isinstance(value, dict):
+        return value
+    given = {name: part for name, part in value.items() if part is not None}
+    return {
+        name: (str(part).lower() if isinstance(part, bool) else str(part))
+        if isinstance(part, bool | int | float)
+        else part
+        for name, part in given.items()
+    }
+
+
+Headers = Annotated[dict[str, str], BeforeValidator(_texts), AfterValidator(headers.checked)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -26,7 +27,7 @@ def whole(base_url: str | None, url: str, query: Mapping[str, Any]) -> httpx.URL
         if base_url is not None:
             base = httpx.URL(base_url)
             found = _joined(base, found) if url else base
-        given = {name: value for name, value in query.items() if value is not None}
+        given = {name: _plain(value) for name, value in query.items() if value is not None}
         found = found.copy_merge_params(given) if given else found
     except (httpx.InvalidURL, UnicodeError, TypeError, ValueError) as error:
         raise StepError(f"the URL cannot be read: {error}", retryable=False) from None
@@ -38,6 +39,13 @@ def whole(base_url: str | None, url: str, query: Mapping[str, Any]) -> httpx.URL
             retryable=False,
         )
     return found.copy_with(fragment=None) if found.fragment else found
+
+
+def _plain(value: Any) -> Any:
+    """A table in a query travels as JSON; a list repeats its name."""
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else value
 
 
 def origin(url: httpx.URL) -> tuple[str, str, int | None]:
