@@ -110,6 +110,50 @@ def test_retry_after_as_seconds_and_as_date():
     assert http_client.retry_after("Wed, 31 Dec 2025 00:01:00 GMT", now) == 0
     assert http_client.retry_after("soon", now) is None
     assert http_client.retry_after(None, now) is None
+    assert http_client.retry_after("9" * 400, now) == http_client.LONGEST_RETRY_AFTER
+    late = "Fri, 31 Dec 9999 23:59:59 GMT"
+    assert http_client.retry_after(late, now) == http_client.LONGEST_RETRY_AFTER
+    assert http_client.retry_after("Fri, 31 Dec 99999 23:59:59 +9999", now) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://u:se/same@h/", "https://u:sesame@h:se", "http://se\u0301same:x/"],
+)
+def test_a_url_that_cannot_be_read_is_not_repeated(url):
+    with pytest.raises(StepError, match="cannot be read") as caught:
+        HttpClient(HttpSettings()).address(Request("GET", url))
+    assert "same" not in caught.value.message
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("../admin", "climbs"),
+        ("a/../../admin", "climbs"),
+        ("%2e%2e/admin", "climbs"),
+        ("a/%2E%2e", "climbs"),
+        ("//evil.example/x", "neither"),
+        ("mailto:x", "neither"),
+        ("https://h:444/x", "not under"),
+        ("http://h/x", "not under"),
+        ("https://h.evil.example/", "not under"),
+        ("https://h@evil.example/", "not under"),
+        ("x" * 70_000, "too long"),
+    ],
+)
+def test_a_path_stays_under_its_connector(url, words):
+    with pytest.raises(StepError, match=words):
+        HttpClient(HttpSettings("https://h/v3")).address(Request("GET", url))
+
+
+def test_what_the_connectors_url_asks_is_asked_each_time():
+    client = HttpClient(HttpSettings("https://h/v3/?api-version=7"))
+    found = client.address(Request("GET", "items?page=2", query={"size": 5}))
+    assert str(found) == "https://h/v3/items?api-version=7&page=2&size=5"
+    assert str(client.address(Request("GET", ""))) == "https://h/v3/?api-version=7"
+    assert str(client.address(Request("GET", "#part"))).startswith("https://h/v3/")
 
 
 async def _portions(data):

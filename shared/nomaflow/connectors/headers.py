@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")  # RFC 9110 section 5.5
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te"})
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _TOKEN_LIKE = re.compile(r"(?=[^/]*\d)[A-Za-z0-9_\-=.:~]{20,}")
 
 
@@ -25,6 +26,11 @@ def checked(headers: Mapping[str, str]) -> Mapping[str, str]:
         if not _VALUE.fullmatch(value):
             raise ValueError(f"the header {name} holds a line break or control character")
     return headers
+
+
+def without_quotes(error: Exception) -> str:
+    """What is wrong with a URL, in the parser's words, without what it quotes: part of a secret."""
+    return _QUOTED.sub("...", str(error))
 
 
 def shown(url: httpx.URL) -> str:

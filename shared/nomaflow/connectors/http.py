@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from nomaflow.connectors import headers
 from nomaflow.connectors.auth import AnyAuth
 from nomaflow.connectors.spec import HttpConnectorSpec
 from nomaflow.errors import StepError
@@ -82,4 +83,5 @@ def _host(url: str) -> str:
     try:
         return urlsplit(url).hostname or ""
     except ValueError as error:
-        raise StepError(f"the connector's URL cannot be read: {error}", retryable=False) from None
+        words = f"the connector's URL cannot be read: {headers.without_quotes(error)}"
+        raise StepError(words, retryable=False) from None

@@ -30,7 +30,8 @@ def whole(base_url: str | None, url: str, query: Mapping[str, Any]) -> httpx.URL
         given = {name: _plain(value) for name, value in query.items() if value is not None}
         found = found.copy_merge_params(given) if given else found
     except (httpx.InvalidURL, UnicodeError, TypeError, ValueError) as error:
-        raise StepError(f"the URL cannot be read: {error}", retryable=False) from None
+        words = f"the URL cannot be read: {headers.without_quotes(error)}"
+        raise StepError(words, retryable=False) from None
     if not found.scheme or len(found.raw_path) > _LONGEST:
         what = "is too long" if found.scheme else "is not absolute; begin it with https://"
         raise StepError(

@@ -29,6 +29,8 @@ from nomaflow.errors import StepError
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 300.0
 REDIRECTS_AT_MOST = 5
+LONGEST_RETRY_AFTER = 31_536_000.0
+"""A year: what a server may say about its return, in seconds; more is the same as never."""
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """Methods that mean the same when sent twice (RFC 9110 section 9.2.2)."""
 
@@ -263,10 +265,10 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     if value is None:
         return None
     if value.strip().isdigit():
-        return float(value)
+        return min(float(value), LONGEST_RETRY_AFTER)
     try:
         when = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return max(0.0, (when - now).total_seconds())
+    return min(max(0.0, (when - now).total_seconds()), LONGEST_RETRY_AFTER)

@@ -57,7 +57,7 @@ class Hop:
             target = self.url.copy_with(userinfo=b"").join(response.headers["location"])
             target = target.copy_with(userinfo=b"", fragment=None)
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-            words = f"redirected to an address that cannot be read: {error}"
+            words = f"redirected to an address that cannot be read: {headers.without_quotes(error)}"
             raise StepError(words, retryable=False) from None
         own = self.own and http_address.origin(target) == http_address.origin(self.url)
         keeps = response.status_code in _KEEPS_METHOD or self.method in {"GET", "HEAD"}

@@ -13,6 +13,7 @@ from urllib.parse import quote_plus, urlencode
 
 import httpx
 
+from nomaflow.connectors import headers
 from nomaflow.connectors.auth import OAuth2Auth
 from nomaflow.errors import StepError
 
@@ -121,7 +122,8 @@ def token_request(auth: OAuth2Auth) -> httpx.Request:
             "POST", auth.token_url, headers=sent, content=urlencode(fields).encode()
         )
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise StepError(f"the token URL cannot be read: {error}", retryable=False) from None
+        words = f"the token URL cannot be read: {headers.without_quotes(error)}"
+        raise StepError(words, retryable=False) from None
 
 
 def lifetime(expires_in: Any) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import httpcore
 import httpx
 
-from nomaflow.connectors import trust
+from nomaflow.connectors import headers, trust
 from nomaflow.connectors.http import HttpPolicy, HttpSettings
 from nomaflow.errors import StepError
 
@@ -130,7 +130,8 @@ def _proxy(url: str | None) -> httpcore.Proxy | None:
         auth = (given.username, given.password) if given.userinfo else None
         return httpcore.Proxy(str(given.copy_with(userinfo=b"")), auth=auth)
     except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-        raise StepError(f"the connector's proxy cannot be used: {error}", retryable=False) from None
+        words = f"the connector's proxy cannot be used: {headers.without_quotes(error)}"
+        raise StepError(words, retryable=False) from None
 
 
 class _Guard(httpcore.AsyncNetworkBackend):
@@ -148,7 +149,12 @@ class _Guard(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        addresses = await _resolve(host, port)
+        try:
+            async with asyncio.timeout(timeout):
+                addresses = await _resolve(host, port)
+        except TimeoutError:
+            words = f"the name {host} was not resolved"
+            raise httpcore.ConnectTimeout(words) from None
         for address in addresses:
             check_address(host, address, self._policy)
         last: Exception | None = None
