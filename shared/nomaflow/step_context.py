@@ -114,11 +114,11 @@ class State(Protocol):
     They read as they were when the run began, plus what this function has set itself.
     """
 
-    def __getitem__(self, name: str) -> str: ...
+    def __getitem__(self, name: str, /) -> str: ...
 
-    def __contains__(self, name: object) -> bool: ...
+    def __contains__(self, name: object, /) -> bool: ...
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: Any = None, /) -> Any:
         """The watermark `name`, or the default when it was never set."""
 
     def set(self, name: str, value: Any) -> None:

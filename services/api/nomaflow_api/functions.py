@@ -25,23 +25,26 @@ class Callable:
     )
 
 
+async def _callables(info: Asked) -> list[Callable]:
+    info.context.need(Permission.SEE)
+    found = await asyncio.to_thread(discovery.callables, info.context.backing.project.plugins)
+    return [
+        Callable(
+            callable=function.callable,
+            summary=function.summary,
+            is_async=function.is_async,
+            parameters=Json([p.as_json() for p in function.parameters]),
+        )
+        for function in found
+    ]
+
+
 @strawberry.type
 class CallableQueries:
-    @strawberry.field(
+    callables: list[Callable] = strawberry.field(
+        resolver=_callables,
         description=(
             "Functions in files of plugins/ whose names do not begin with `_`; nothing is "
             "imported, and a file that cannot be parsed is left out"
-        )
+        ),
     )
-    async def callables(self, info: Asked) -> list[Callable]:
-        info.context.need(Permission.SEE)
-        found = await asyncio.to_thread(discovery.callables, info.context.backing.project.plugins)
-        return [
-            Callable(
-                callable=function.callable,
-                summary=function.summary,
-                is_async=function.is_async,
-                parameters=Json([p.as_json() for p in function.parameters]),
-            )
-            for function in found
-        ]

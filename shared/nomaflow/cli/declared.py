@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from nomaflow.project.jobs import FileProblem
+    from nomaflow.store.problems import ProblemRow
 
 PROJECT = Annotated[Path, typer.Option(help="The project folder.", envvar="NOMAFLOW_PROJECT")]
 
@@ -28,7 +32,8 @@ def check(
 
     found = Project(project).read_jobs()
     between = relations.among_files(project / "plugins", found.jobs)
-    problems = [*found.problems, *Project(project).other_problems(), *between]
+    other = Project(project).other_problems()
+    problems: list[FileProblem | ProblemRow] = [*found.problems, *other, *between]
     if as_json:
         words = {
             "jobs": [job.spec.name for job in found.jobs],

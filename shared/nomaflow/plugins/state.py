@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 from nomaflow.errors import StepError
 
-Mark = str | int | float | Decimal | date | datetime
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _LONGEST = 10_000
 
@@ -27,6 +27,10 @@ class State(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         return {**self._kept, **self.proposed}[name]
 
+    def get(self, name: str, default: Any = None, /) -> Any:
+        """The watermark, or the default when it was never set."""
+        return self[name] if name in self else default
+
     def __iter__(self) -> Iterator[str]:
         return iter({**self._kept, **self.proposed})
 
@@ -36,7 +40,7 @@ class State(Mapping[str, str]):
     def __repr__(self) -> str:
         return f"State({dict(self)!r})"
 
-    def set(self, name: str, value: Mark) -> None:
+    def set(self, name: Any, value: Any) -> None:
         """Propose that the watermark `name` moves to `value`; written if the whole run succeeds.
 
         Kept as text: a time as RFC 3339 in UTC, a day as `2026-05-01`. A time without a zone is
