@@ -192,3 +192,40 @@ def test_refused_intervals(text):
 )
 def test_the_next_of_an_interval(after, expected):
     assert schedule.next_interval(at("2026-01-01T00:00Z"), 600, at(after)) == at(expected)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (1, "Every second"),
+        (90, "Every 90 seconds"),
+        (301, "Every 5 minutes 1 second"),
+        (3_600, "Every hour"),
+        (5_400, "Every 90 minutes"),
+        (86_400, "Every day"),
+        (108_000, "Every 30 hours"),
+        (3_661, "Every 1 hour 1 minute 1 second"),
+        (1.5, "Every 1.5 seconds"),
+    ],
+)
+def test_an_interval_in_words(seconds, words):
+    assert schedule.describe_interval(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("expression", "after", "said"),
+    [
+        ("30 2 * * *", "2026-03-28T12:00", "02:30 does not exist on 2026-03-29"),
+        ("0,30 2 * * *", "2026-03-28T12:00", "02:00 does not exist on 2026-03-29"),
+        ("30 2 * * *", "2026-10-24T12:00", "the clock shows 02:30 twice on 2026-10-25"),
+        ("30 2 * * *", "2026-06-01T12:00", None),
+        ("0 3 * * *", "2026-03-28T12:00", None),
+        ("*/10 2 * * *", "2026-10-24T12:00", None),
+        ("0-59 0-5 * * * *", "2026-03-29T00:59:58", None),
+    ],
+)
+def test_a_change_of_the_clock_is_remarked_where_it_touches_a_fire(expression, after, said):
+    moment = datetime.fromisoformat(after).replace(tzinfo=UTC)
+    (fire,) = schedule.upcoming(expression, "Europe/Paris", moment, 1)
+    remark = schedule.parse(expression).remark(fire, "Europe/Paris")
+    assert remark is None if said is None else (remark or "").startswith(said)

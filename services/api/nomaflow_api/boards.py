@@ -156,3 +156,5 @@ class JobBoard(Board[str, Mark]):
                 yield Change(name, "edited")
             elif old.enabled != mark.enabled:
                 yield Change(name, "enabled" if mark.enabled else "disabled")
+            elif old.paused_until != mark.paused_until:
+                yield Change(name, "paused" if mark.paused_until else "resumed")

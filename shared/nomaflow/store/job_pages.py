@@ -123,12 +123,15 @@ class Mark:
     revision: int
     enabled: bool
     updated_at: datetime
+    paused_until: datetime | None
 
 
 async def marks(db: Connection | Database) -> dict[str, Mark]:
     """Read the marks of every job in force."""
     rows = await db.fetch(
-        f"SELECT name, revision, enabled, updated_at FROM nomaflow.jobs WHERE {jobs.IN_FORCE}"
+        f"""SELECT name, revision, enabled, updated_at,
+              CASE WHEN paused_until > clock_timestamp() THEN paused_until END
+            FROM nomaflow.jobs WHERE {jobs.IN_FORCE}"""
     )
     return {row["name"]: Mark(*row) for row in rows}
 
