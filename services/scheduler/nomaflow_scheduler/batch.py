@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+LONGEST_JITTER = timedelta(hours=1)
 NOBODY = UUID(int=0)
 """Stands for a run that is about to be born."""
 
@@ -112,7 +114,8 @@ async def serve(
     fires is served, and `hold` is awaited with the database's clock before the commit.
     """
     async with db.transaction() as connection:
-        closures = await firing.begin(connection, at or looks[0].look_at)
+        since = min(look.look_at for look in looks) - LONGEST_JITTER
+        closures = await firing.begin(connection, since)
         ids = sorted({look.job_id for look in looks})
         jobs = await firing.lock_jobs(connection, ids, wait=wait)
         ours = [look for look in looks if look.job_id in jobs]
@@ -189,10 +192,7 @@ def _fire(batch: Batch, clock: ScheduleRow, template: Template, *, plainly: bool
         clock,
         batch.now,
         around.closing.shut,
-        lambda due_at: (
-            around.closing.postponed(due_at, due_at) is not None
-            and around.closing.postponed(due_at, batch.now) is not None
-        ),
+        lambda due_at: around.closing.waits(due_at, batch.now - lateness.GRACE),
     )
     decided = [(fire, verdict.decide(fire, around)) for fire in served.fires]
     if plainly and [one.outcome for _, one in decided] != ["fired"]:

@@ -69,6 +69,15 @@ class Closing:
                 return Postponement(one.until, f"blackout: {one.name} until {_shown(one.until)}")
         return None
 
+    def waits(self, due_at: datetime, since: datetime) -> bool:
+        """Tell whether a due time falls into a window that postpones, and ends after `since`."""
+        return any(
+            one.action is Action.POSTPONE
+            and since < one.until
+            and one.from_at <= due_at < one.until
+            for one in self.blackouts
+        )
+
     def _closed(self, due_at: datetime) -> str | None:
         if self.calendar is None:
             return None

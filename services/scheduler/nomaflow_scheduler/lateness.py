@@ -33,7 +33,7 @@ SUPERSEDED = "blackout: postponed, and a later due time runs at its end"
 Shut = Callable[[datetime], str | None]
 """Why a due time would not have fired when it was due; None: it would have."""
 Postponed = Callable[[datetime], bool]
-"""Whether a blackout that is still in force postpones this due time."""
+"""Whether a blackout that has not ended long ago postpones this due time: the newest one runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,16 @@ def serve(
     if due_at is None or clock.look_at is None:
         return Served((), (), None)
     if not is_missed(clock, now):
-        return Served((), (Fire(due_at),), following(clock, due_at))
+        after = following(clock, due_at)
+        if postponed(due_at) and _is_postponed_too(after, now, postponed):
+            return Served((Stretch((due_at,), "skipped", SUPERSEDED),), (), after)
+        return Served((), (Fire(due_at),), after)
     edge = now - GRACE - (clock.look_at - due_at)
     caught = _made_up_for(clock, now, edge, lambda at: not shut(at) and not postponed(at))
     times = _piece(clock, edge, caught)
+    after = following(clock, times[-1])
     waiting = next((at for at in reversed(times) if postponed(at)), None)
-    chosen = {*caught, waiting}
+    chosen = {*caught, None if _is_postponed_too(after, now, postponed) else waiting}
     words = _words(clock)
 
     def recorded(at: datetime) -> tuple[str, str]:
@@ -92,7 +96,11 @@ def serve(
         for kind, group in groupby((at for at in times if at not in chosen), key=recorded)
     )
     fires = tuple(Fire(at, caught_up=at in caught) for at in times if at in chosen)
-    return Served(stretches, fires, following(clock, times[-1]))
+    return Served(stretches, fires, after)
+
+
+def _is_postponed_too(at: datetime | None, now: datetime, postponed: Postponed) -> bool:
+    return at is not None and at <= now and postponed(at)
 
 
 def is_missed(clock: ScheduleRow, now: datetime) -> bool:

@@ -89,6 +89,8 @@ def again(slot: OpenSlot, around: Surroundings) -> Verdict:
         return Verdict("skipped", "skipped: the job was disabled meanwhile")
     if clock.max_fires and clock.fire_count >= clock.max_fires:
         return Verdict("skipped", f"skipped: the schedule has fired {clock.max_fires} times")
+    if slot.outcome == "postponed" and _is_superseded(slot, around):
+        return Verdict("skipped", lateness.SUPERSEDED)
     if slot.deadline is not None and around.now > slot.deadline:
         around = _as_of(slot.deadline, around)
     expected = slot.deadline or slot.look_at
@@ -97,6 +99,12 @@ def again(slot: OpenSlot, around: Surroundings) -> Verdict:
     if is_late and verdict.fires and clock.catch_up == "none":
         return Verdict("missed", "missed: no scheduler was there at the end of its blackout")
     return verdict
+
+
+def _is_superseded(slot: OpenSlot, around: Surroundings) -> bool:
+    """Tell whether a newer due time of the clock is postponed as well: it runs in its place."""
+    newer = slot.clock.next_fire_at
+    return newer is not None and newer <= around.now and around.closing.waits(newer, slot.due_at)
 
 
 def _as_of(deadline: datetime, around: Surroundings) -> Surroundings:
