@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from nomaflow import clocks, relations, upstream
+from nomaflow.connector_changes import hidden_connectors
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.job.spec import JobSpec
 from nomaflow.store import jobs, problems
@@ -85,6 +86,7 @@ async def sync(db: Database, bell: Bell, project: Project, *, timezone: str = "U
         for name in removed:
             await jobs.delete(connection, before[name].id, BY_FILE)
         rows = [problems.ProblemRow(p.file, p.line, tuple(p.path), p.message) for p in trouble]
+        rows += await hidden_connectors(connection, project)
         rows += [*circular, *absent, *(_shadowed(name, declared, before) for name in hidden)]
         new = await problems.replace(connection, rows)
     for name in [*changed, *removed]:

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from nomaflow import schedule
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.vault import SHORTEST_KEY, split
 
 PREFIX = "NOMAFLOW_"
 # Read by the command line as a client of a running API, not by the programs.
@@ -65,7 +66,10 @@ class Settings(BaseSettings):
         description="Bearer token with every permission; 16 characters or more.",
     )
     secret_key: SecretStr | None = Field(
-        None, min_length=16, description="Encrypts stored secrets; 16 characters or more."
+        None,
+        min_length=16,
+        description="Encrypts secrets of connectors made through the API; 16 characters or more. "
+        "Several, separated by commas: the first encrypts, each decrypts.",
     )
     timezone: str = Field("UTC", description="IANA timezone of jobs that name none.")
     scheduler_enabled: bool = Field(
@@ -152,6 +156,18 @@ class Settings(BaseSettings):
         if url and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must begin with redis://, rediss:// or unix://")
         return url
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys and any(len(key) < SHORTEST_KEY for key in split(keys.get_secret_value())):
+            raise ValueError(f"each key must have {SHORTEST_KEY} characters or more")
+        return keys
+
+    @property
+    def secret_keys(self) -> str | None:
+        """The keys in clear, or None; `Vault.of` takes them."""
+        return self.secret_key.get_secret_value() if self.secret_key else None
 
     @property
     def database(self) -> str:

@@ -10,15 +10,19 @@ from nomaflow import catalog, dispatch
 from nomaflow.birth import Request
 from nomaflow.broker import connection
 from nomaflow.broker.bell import WORKER_QUEUE, Bell
+from nomaflow.known_connectors import KnownConnectors
 from nomaflow.project.folder import Project
 from nomaflow.project.secrets import Secrets
 from nomaflow.store import database, roles, runs
+from nomaflow.vault import Vault
 from nomaflow_worker import doorbell
 from nomaflow_worker.connections import Connections
 from nomaflow_worker.lease import LeaseKeeper
 from nomaflow_worker.sandbox.pool import Sandbox
 from nomaflow_worker.supervisor import Supervisor
 from nomaflow_worker.tools import Limits, Tools
+
+SECRET_KEY = "a key of tests, long enough"
 
 
 @dataclass
@@ -101,7 +105,9 @@ async def workshop(database_url: str, redis_url: str, root: Path):
 @contextlib.asynccontextmanager
 async def working(shop: Workshop, name: str = "worker-1", *, capacity: int = 10, lease: float = 15):
     """One worker until the block ends; it drains then."""
-    connections = Connections(shop.project, await roles.default_url(shop.database_url))
+    secrets = Secrets(shop.project, always=(shop.database_url,))
+    known = KnownConnectors(shop.project, Vault((SECRET_KEY,)), secrets)
+    connections = Connections(shop.project, await roles.default_url(shop.database_url), known)
     sandbox = Sandbox(shop.project.plugins)
     await sandbox.start()
     tools = Tools(
@@ -111,7 +117,7 @@ async def working(shop: Workshop, name: str = "worker-1", *, capacity: int = 10,
         project=shop.project,
         connections=connections,
         sandbox=sandbox,
-        secrets=Secrets(shop.project, always=(shop.database_url,)),
+        secrets=secrets,
         limits=Limits(lease_seconds=lease),
     )
     supervisor = Supervisor(tools, capacity=capacity, tags=["default"])

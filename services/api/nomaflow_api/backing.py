@@ -17,14 +17,16 @@ from uuid import UUID
 
 import structlog
 
-from nomaflow import catalog
+from nomaflow import catalog, vault
 from nomaflow.broker import connection, listen
 from nomaflow.broker.bell import CATALOG, NEWS, Bell
 from nomaflow.connectors.http import HttpPolicy
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.known_connectors import KnownConnectors
 from nomaflow.project.folder import Project
 from nomaflow.project.secrets import Secrets
 from nomaflow.store import database, processes, roles
+from nomaflow.vault import Vault
 from nomaflow_api.boards import JobBoard, RunBoard
 from nomaflow_api.failures import AWAY
 from nomaflow_api.feeds import Feeds
@@ -59,6 +61,7 @@ class Options:
     """Base address of this API, for links in alerts."""
     graphiql: bool = True
     http: HttpPolicy = field(default_factory=HttpPolicy)
+    secret_key: str | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, settings: Settings) -> Options:
@@ -81,6 +84,7 @@ class Options:
             url=f"http://{settings.host}:{settings.port}",
             graphiql=settings.graphiql,
             http=HttpPolicy(settings.http_private, settings.http_allow, settings.http_only),
+            secret_key=settings.secret_keys,
         )
 
 
@@ -91,9 +95,12 @@ class Backing:
         self.options = options
         self.timezone = options.timezone
         self.project = Project(options.project, env_file=options.env_file)
+        keys = vault.split(options.secret_key or "")
         self.secrets = Secrets(
-            self.project, (options.admin_token, options.database_url, options.redis_url)
+            self.project, (options.admin_token, options.database_url, options.redis_url, *keys)
         )
+        self.vault = Vault(keys)
+        self.known = KnownConnectors(self.project, self.vault, self.secrets)
         self.redis = connection.connect(options.redis_url)
         self.bell = Bell(self.redis)
         self.opened = asyncio.Event()

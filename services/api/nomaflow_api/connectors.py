@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import strawberry
 
-from nomaflow import template
-from nomaflow.connectors import check
+from nomaflow import connector_changes
+from nomaflow.connectors import check, secret_fields
+from nomaflow.connectors import spec as connector_spec
 from nomaflow.connectors.spec import ConnectorSpec, SqlConnectorSpec
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.store import connector_tests, job_pages
+from nomaflow.job.problems import SpecErrors
+from nomaflow.known_connectors import DEFAULT
+from nomaflow.store import connector_tests, connectors, job_pages
 from nomaflow_api.auth import Permission
-from nomaflow_api.context import Asked
+from nomaflow_api.closing import DeletePayload
+from nomaflow_api.connector_input import ConnectorInput
+from nomaflow_api.context import ABSENT, Asked
 from nomaflow_api.enums import JobOrigin
 from nomaflow_api.graph_base import Node, UserError, global_id, mistakes
 from nomaflow_api.scalars import Json
 
 if TYPE_CHECKING:
     from nomaflow.store.connector_tests import TestRow
-    from nomaflow.store.jobs import JobRow
-    from nomaflow_api.backing import Backing
+    from nomaflow.store.connectors import StoredConnector
     from nomaflow_api.context import Context
-
-DEFAULT = "default"
-SECRET_NAMES = frozenset(
-    {"password", "bind_password", "token", "client_secret", "secret_key", "session_token"}
-    | {"key", "access_key", "headers"}
-)
-HARMLESS_HEADERS = frozenset({"accept", "accept-language", "content-type", "user-agent"})
-_PLAIN_PASSWORD = re.compile(r"(://[^\s/@:]*:)[^\s/@$]+@")
 
 
 @strawberry.type
@@ -62,6 +56,8 @@ class ConnectorRow:
     """None for `default` when no file declares it: the service's own database."""
     last_test: TestRow | None
     jobs: list[str]
+    stored: StoredConnector | None = None
+    """Its row, when it was made through the API."""
 
     @property
     def kind(self) -> str:
@@ -79,27 +75,19 @@ def _settings(root: ConnectorRow) -> Json:
     raw = root.spec.model_dump(
         mode="json", by_alias=True, exclude_unset=True, exclude={"queries", "kind"}
     )
-    return Json(_without_secrets(raw))
+    return Json(secret_fields.hidden(raw))
 
 
-def _without_secrets(value: Any, *, secret: bool = False) -> Any:
-    """Keep references to secrets, take out secrets that were written in plain."""
-    match value:
-        case Mapping():
-            return {
-                name: _without_secrets(
-                    part,
-                    secret=(secret or name in SECRET_NAMES)
-                    and name.lower() not in HARMLESS_HEADERS,
-                )
-                for name, part in value.items()
-            }
-        case str() if secret and "${" not in value:
-            return None
-        case str():
-            return _PLAIN_PASSWORD.sub(r"\1***@", value)
-        case _:
-            return value
+def _origin(root: ConnectorRow) -> JobOrigin:
+    return JobOrigin.API if root.stored else JobOrigin.FILE
+
+
+def _secret_names(root: ConnectorRow) -> list[str]:
+    return list(root.stored.secret_names) if root.stored else []
+
+
+def _revision(root: ConnectorRow) -> int | None:
+    return root.stored.revision if root.stored else None
 
 
 def _queries(root: ConnectorRow) -> list[NamedQuery]:
@@ -121,9 +109,15 @@ class Connector(Node):
     id: strawberry.ID = strawberry.field(resolver=_id)
     name: str
     kind: str
-    origin: JobOrigin = strawberry.field(resolver=lambda: JobOrigin.FILE)
+    origin: JobOrigin = strawberry.field(resolver=_origin)
     settings: Json = strawberry.field(
         resolver=_settings, description="Secrets are references or null"
+    )
+    secret_names: list[str] = strawberry.field(
+        resolver=_secret_names, description="What `${secret:NAME}` may name; values never leave"
+    )
+    revision: int | None = strawberry.field(
+        resolver=_revision, description="Of one made through the API; null for a file's"
     )
     queries: list[NamedQuery] = strawberry.field(resolver=_queries)
     last_test: ConnectorTest | None
@@ -136,20 +130,34 @@ class Connector(Node):
 
 
 @strawberry.type
+class ConnectorPayload:
+    connector: Connector | None
+    errors: list[UserError]
+
+
+@strawberry.type
 class ConnectorTestPayload:
     test: ConnectorTest | None
     errors: list[UserError]
 
 
 async def rows(context: Context) -> list[ConnectorRow]:
-    """List every connector, `default` among them, by name."""
-    backing = context.backing
+    """List every connector, `default` among them, by name; a file's hides one of the API."""
+    stored = {row.name: row for row in await connectors.some(context.db)}
     specs: dict[str, ConnectorSpec | None] = {DEFAULT: None}
-    specs |= backing.project.connectors().specs
+    specs |= {name: connector_spec.parse(row.definition) for name, row in stored.items()}
+    files = context.backing.project.connectors().specs
+    specs |= files
     tests = await connector_tests.all_of_them(context.db)
-    users = _users(await job_pages.definitions(context.db))
+    users = connector_changes.users(await job_pages.definitions(context.db))
     return [
-        ConnectorRow(name, spec, tests.get(name), sorted(users.get(name, ())))
+        ConnectorRow(
+            name,
+            spec,
+            tests.get(name),
+            sorted(users.get(name, ())),
+            None if name in files else stored.get(name),
+        )
         for name, spec in sorted(specs.items())
     ]
 
@@ -159,39 +167,30 @@ async def row(context: Context, name: str) -> ConnectorRow | None:
     return next((found for found in await rows(context) if found.name == name), None)
 
 
-def _users(jobs: list[JobRow]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for job in jobs:
-        for name in _named(job.definition):
-            found.setdefault(name, set()).add(job.name)
-    return found
-
-
-def _named(value: Any) -> Iterator[str]:
-    """Yield the values of every field called `connector` or `..._connector`."""
-    match value:
-        case Mapping():
-            for name, part in value.items():
-                if isinstance(part, str) and (name == "connector" or name.endswith("_connector")):
-                    yield part
-                else:
-                    yield from _named(part)
-        case list() | tuple():
-            for part in value:
-                yield from _named(part)
-
-
-async def _rendered(backing: Backing, name: str) -> ConnectorSpec:
-    declared = backing.project.connectors().specs.get(name)
-    if declared is not None:
-        scope = template.Scope(env=backing.project.env())
-        return declared.rendered(lambda value: template.render(value, scope), backing.project.root)
+async def _rendered(context: Context, name: str) -> ConnectorSpec:
+    backing = context.backing
+    await backing.known.look(context.db, [name])
+    spec = backing.known.rendered(name)
+    if spec is not None:
+        return spec
     if name != DEFAULT:
-        known = ", ".join(f"`{n}`" for n in sorted({DEFAULT, *backing.project.connectors().specs}))
+        known = ", ".join(f"`{found.name}`" for found in await rows(context))
         raise NomaflowError(
             Code.NOT_FOUND, f"there is no connector `{name}`; there are {known}", ("name",)
         )
     return SqlConnectorSpec(kind="sql", url=await backing.default_connector_url())
+
+
+def _masks(context: Context, asked: connector_changes.Asked) -> connector_changes.Asked:
+    """Mask what was given as a secret from here on, whatever becomes of it."""
+    given = (asked.secrets or {}).values()
+    context.backing.secrets.keep(value for value in given if isinstance(value, str))
+    return asked
+
+
+async def _payload(context: Context, name: str) -> ConnectorPayload:
+    found = cast("Connector | None", await row(context, name))
+    return ConnectorPayload(connector=found, errors=[])
 
 
 @strawberry.type
@@ -210,12 +209,57 @@ class ConnectorQueries:
 @strawberry.type
 class ConnectorMutations:
     @strawberry.mutation
+    async def connector_create(self, info: Asked, input: ConnectorInput) -> ConnectorPayload:
+        context = info.context
+        context.need(Permission.ADMIN)
+        backing = context.backing
+        try:
+            asked = _masks(context, input.asked())
+            await connector_changes.create(
+                context.db, backing.project, backing.vault, asked, by=context.caller.word
+            )
+        except (NomaflowError, SpecErrors) as error:
+            return ConnectorPayload(connector=None, errors=mistakes(error))
+        return await _payload(context, input.name)
+
+    @strawberry.mutation
+    async def connector_update(
+        self, info: Asked, input: ConnectorInput, expected_revision: int | None = ABSENT
+    ) -> ConnectorPayload:
+        context = info.context
+        context.need(Permission.ADMIN)
+        backing = context.backing
+        try:
+            asked = _masks(context, input.asked())
+            await connector_changes.update(
+                context.db,
+                backing.project,
+                backing.vault,
+                asked,
+                by=context.caller.word,
+                expected_revision=None if expected_revision is ABSENT else expected_revision,
+            )
+        except (NomaflowError, SpecErrors) as error:
+            return ConnectorPayload(connector=None, errors=mistakes(error))
+        return await _payload(context, input.name)
+
+    @strawberry.mutation
+    async def connector_delete(self, info: Asked, name: str) -> DeletePayload:
+        context = info.context
+        context.need(Permission.ADMIN)
+        try:
+            await connector_changes.delete(context.db, context.backing.project, name)
+        except NomaflowError as error:
+            return DeletePayload(deleted=None, errors=mistakes(error))
+        return DeletePayload(deleted=name, errors=[])
+
+    @strawberry.mutation
     async def connector_test(self, info: Asked, name: str) -> ConnectorTestPayload:
         context = info.context
         context.need(Permission.EDIT)
         backing = context.backing
         try:
-            spec = await _rendered(backing, name)
+            spec = await _rendered(context, name)
         except NomaflowError as error:
             return ConnectorTestPayload(test=None, errors=mistakes(error))
         result = await check.connector(name, spec, backing.options.http)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from nomaflow.errors import StepError
+from nomaflow.known_connectors import names_in
 from nomaflow.store import logs
 from nomaflow_worker import preview
 from nomaflow_worker.context import Context
@@ -123,6 +124,7 @@ class Attempt:
         limit = asyncio.timeout(step.timeout_seconds)
         try:
             async with limit:
+                await self._tools.connections.look(self._tools.db, names_in(shown))
                 result = await prepared.step.carry_out(self._context)
             marks = {**result.watermarks, **self._context.proposed}
             if marks and self._claimed.dry_run:

@@ -8,59 +8,67 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from nomaflow import template
 from nomaflow.connectors import http, ldap, sql
 from nomaflow.connectors.http_client import HttpClient
 from nomaflow.connectors.spec import HttpConnectorSpec, LdapConnectorSpec, SqlConnectorSpec
 from nomaflow.errors import NomaflowError, StepError
+from nomaflow.known_connectors import DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from nomaflow.connectors.http import HttpPolicy, HttpSettings
     from nomaflow.connectors.ldap import LdapSettings
     from nomaflow.connectors.spec import ConnectorSpec
     from nomaflow.connectors.sql import Session, SqlConnector, SqlPool
+    from nomaflow.known_connectors import KnownConnectors
     from nomaflow.project.folder import Project
+    from nomaflow.store.database import Database
 
 log = structlog.get_logger(__name__)
 
-DEFAULT = "default"
-
 
 class Connections:
-    """Every connector of the project, by name; `default` is the service's own database."""
+    """Every connector there is, by name; `default` is the service's own database."""
 
-    def __init__(self, project: Project, default_url: str) -> None:
+    def __init__(self, project: Project, default_url: str, known: KnownConnectors) -> None:
         self._project = project
+        self._known = known
         self._default = SqlConnectorSpec(kind="sql", url=default_url)
         self._pools: dict[str, SqlPool] = {}
         self._clients: dict[tuple[str | None, HttpPolicy], HttpClient] = {}
         self._retired: dict[asyncio.Task[None], SqlPool | HttpClient] = {}
 
+    async def look(self, db: Database, names: Iterable[str]) -> None:
+        """See these connectors as they are declared now, those made through the API too.
+
+        While the database is away they stay as they were seen last.
+        """
+        try:
+            await self._known.look(db, names)
+        except (OSError, TimeoutError, *db.Error) as error:
+            log.warning("connectors as they were", error=type(error).__name__)
+
     def kinds(self) -> dict[str, str]:
         """Names of the connectors there are, and the kind of each."""
-        specs = self._project.connectors().specs
-        return {DEFAULT: "sql", **{name: spec.kind for name, spec in specs.items()}}
+        return self._known.kinds()
 
     def spec(self, name: str) -> ConnectorSpec:
         """The connector's settings with secrets filled in; StepError for an unknown name."""
-        declared = self._project.connectors().specs.get(name)
-        if declared is None:
-            if name == DEFAULT:
-                return self._default
-            known = ", ".join(sorted(self.kinds()))
-            raise StepError(
-                f"there is no connector `{name}` in connectors.toml; known ones: {known}",
-                retryable=False,
-            )
-        scope = template.Scope(env=self._project.env())
         try:
-            return declared.rendered(
-                lambda value: template.render(value, scope), self._project.root
-            )
+            found = self._known.rendered(name)
         except NomaflowError as error:
             raise StepError(f"connector `{name}`: {error.message}", retryable=False) from None
+        if found is not None:
+            return found
+        if name == DEFAULT:
+            return self._default
+        known = ", ".join(sorted(self.kinds()))
+        raise StepError(
+            f"there is no connector `{name}`, neither in connectors.toml nor made through the "
+            f"API; known ones: {known}",
+            retryable=False,
+        )
 
     def sql(self, name: str, session: Session) -> SqlConnector:
         """A step's own use of a SQL connector, from the pool all steps share."""
@@ -132,19 +140,20 @@ class Connections:
             if not isinstance(spec, SqlConnectorSpec):
                 return
             own = sql.pool(name, spec)
-            connector = own.connector(sql.Session(application="nomaflow:rescue"))
             try:
                 async with asyncio.timeout(5):
-                    await connector.execute(
-                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                        "WHERE pid = :pid AND left(application_name, 60) = left(:application, 60)",
-                        {"pid": pid, "application": application},
-                    )
+                    await own.end(pid, application)
             except TimeoutError:
                 log.warning("could not end a server process", connector=name, pid=pid)
             finally:
-                await connector.close()
                 await own.close()
+
+    def outlives_its_client(self, name: str) -> bool:
+        """Whether a statement of that connector works on when the process that sent it dies."""
+        with suppress(StepError):
+            spec = self.spec(name)
+            return isinstance(spec, SqlConnectorSpec) and sql.dialect_of(name, spec) == "mysql"
+        return False
 
     async def close(self) -> None:
         """Close every pool; statements in flight are cancelled on their servers."""

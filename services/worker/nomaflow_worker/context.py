@@ -85,6 +85,8 @@ class Context:
         self.log = StepLog(journal, step)
         self._opened: list[SqlConnector] = []
         self._backends: list[dict[str, Any]] = []
+        self._orphans: list[tuple[str, int]] = []
+        """Server processes of a child that did not end well."""
         self._notes: set[asyncio.Task[None]] = set()
         self._cancelled = False
         self.proposed: dict[str, str] = {}
@@ -159,6 +161,7 @@ class Context:
 
     async def sql(self, name: str) -> SqlConnector:
         """Open a SQL connector for this step."""
+        await self._tools.connections.look(self._tools.db, [name])
         session = Session(
             application=self.application,
             on_backend_pid=lambda pid: self.backend_pid(name, pid),
@@ -239,7 +242,12 @@ class Context:
             policy=self._policy,
             rows=call.rows,
         )
-        answer = await self._tools.sandbox.call(request, _Ear(self), timeout_seconds=self._timeout)
+        ear = _Ear(self)
+        try:
+            answer = await self._tools.sandbox.call(request, ear, timeout_seconds=self._timeout)
+        except BaseException:
+            self._orphans = ear.opened
+            raise
         return answer if call.rows is None else rows.unpack_answers(answer)
 
     async def call_job(self, call: JobCall) -> ChildEnd:
@@ -249,6 +257,7 @@ class Context:
 
     async def connector(self, name: str) -> Mapping[str, Any]:
         """Settings for a child that opens its own connection."""
+        await self._tools.connections.look(self._tools.db, [name])
         return self._tools.connections.table(name)
 
     async def close(self) -> None:
@@ -259,6 +268,10 @@ class Context:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(2):
                     await connector.close()
+        for name, pid in self._orphans:
+            # PostgreSQL notices a dead client within a second; others do not.
+            if self._tools.connections.outlives_its_client(name):
+                await self._tools.connections.terminate(name, pid, self.application)
 
     async def _note_backends(self) -> None:
         with contextlib.suppress(OSError, TimeoutError, *self._tools.db.Error):
@@ -276,6 +289,7 @@ class _Ear:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self.opened: list[tuple[str, int]] = []
 
     def log(self, level: str, message: str, at: datetime, fields: Mapping[str, Any]) -> None:
         self._context.log.line(level, message, fields, at)
@@ -284,6 +298,7 @@ class _Ear:
         self._context.progress(report)
 
     def backend_pid(self, connector: str, pid: int) -> None:
+        self.opened.append((connector, pid))
         self._context.backend_pid(connector, pid)
 
     def watermark(self, name: str, value: str) -> None:

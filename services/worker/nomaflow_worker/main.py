@@ -18,10 +18,12 @@ from nomaflow import logs
 from nomaflow.broker import connection
 from nomaflow.broker.bell import WORKER_QUEUE, Bell
 from nomaflow.errors import NomaflowError
+from nomaflow.known_connectors import KnownConnectors
 from nomaflow.project.folder import Project
 from nomaflow.project.secrets import Secrets
 from nomaflow.settings import Settings
 from nomaflow.store import database, processes, roles
+from nomaflow.vault import Vault, split
 from nomaflow_worker import doorbell
 from nomaflow_worker.connections import Connections
 from nomaflow_worker.lease import LeaseKeeper
@@ -52,7 +54,8 @@ def main() -> int:
         return 2
     name = f"worker-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     project = Project(settings.project or Path.cwd(), env_file=settings.env_file)
-    secrets = Secrets(project, always=(database_url, redis_url))
+    keys = split(settings.secret_keys or "")
+    secrets = Secrets(project, always=(database_url, redis_url, *keys))
     logs.configure("worker", look=settings.log_format, redact=secrets.masked)
     return asyncio.run(_run(settings, name, project, secrets, database_url, redis_url))
 
@@ -84,7 +87,8 @@ async def _run(
         stack.push_async_callback(db.close)
         stack.push_async_callback(redis.aclose)
         bell = await stack.enter_async_context(Bell(redis))
-        connections = Connections(project, default_url)
+        known = KnownConnectors(project, Vault.of(settings.secret_keys), secrets)
+        connections = Connections(project, default_url, known)
         stack.push_async_callback(connections.close)
         sandbox = Sandbox(project.plugins, user=_unprivileged())
         await sandbox.start()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from nomaflow.connectors import http, http_client, ldap, ldap_schema, sql
 from nomaflow.connectors.http import HttpPolicy
@@ -79,12 +81,22 @@ async def _tried(name: str, spec: ConnectorSpec, policy: HttpPolicy) -> tuple[bo
 
 async def _sql(name: str, spec: SqlConnectorSpec) -> str:
     dialect = sql.dialect_of(name, spec)
+    if dialect == "sqlite" and (missing := _no_file_yet(spec)):
+        return missing
     opened = sql.open(name, spec, sql.Session(application="nomaflow:test"))
     try:
         said = [str(await opened.scalar(words)) for words in _WHO[dialect]]
     finally:
         await opened.close()
     return ", ".join(said)
+
+
+def _no_file_yet(spec: SqlConnectorSpec) -> str | None:
+    """A file that a first statement will make is no reason to make it now."""
+    path = Path(spec.database or unquote(urlsplit(spec.url or "").path[1:]))
+    if path.exists() or not path.parent.is_dir() or str(path) == ":memory:":
+        return None
+    return f"SQLite, {path.name} does not exist yet: the first statement makes it"
 
 
 async def _ldap(spec: LdapConnectorSpec) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from nomaflow.connectors import mysql_errors, mysql_values, statement
 from nomaflow.connectors.borrowed import BorrowedConnector, command_of, values_of
-from nomaflow.connectors.mysql_pool import MysqlConnections
+from nomaflow.connectors.mysql_pool import MysqlConnections, mark
 from nomaflow.connectors.mysql_server import Answer, Reading, Server
 from nomaflow.connectors.spec import SqlConnectorSpec
 from nomaflow.connectors.sql import Params, Result, Session, SqlPool
@@ -28,6 +28,15 @@ class MysqlPool(SqlPool):
 
     async def close(self) -> None:
         await self._connections.close()
+
+    async def end(self, number: int, application: str) -> None:
+        connector = self.connector(Session(application="nomaflow:rescue"))
+        try:
+            lock = mark(application, number)
+            if await connector.scalar("SELECT IS_USED_LOCK(:lock)", {"lock": lock}) == number:
+                await self._connections.kill(number)
+        finally:
+            await connector.close()
 
 
 def make_pool(name: str, spec: SqlConnectorSpec) -> MysqlPool:
@@ -61,6 +70,24 @@ class MysqlConnector(BorrowedConnector[Server]):
         columns = [field[0] for field in answer.fields]
         rows = [dict(zip(columns, row, strict=True)) for row in self.trimmed(answer.rows)]
         return Result(rows, len(rows), command_of(sql, answered=True))
+
+    async def say(self, text: str) -> Answer:
+        """Run a statement as it is written, without parameters; the answer counts warnings."""
+        server = await self.raw()
+        with self.translated(), self._working(server):
+            return await server.say(text)
+
+    async def load(self, text: str, portions: AsyncIterator[bytes]) -> Answer:
+        """Run a LOAD DATA LOCAL INFILE whose file is `portions`; the answer counts warnings."""
+        server = await self.raw()
+        with self.translated(), self._working(server):
+            return await server.load(text, portions)
+
+    async def warnings(self) -> list[tuple[str, int, str]]:
+        """Level, number and words of the warnings that the last statement left."""
+        server = await self.raw()
+        with self.translated():
+            return [(row[0], int(row[1]), row[2]) for row in await server.show_warnings()]
 
     async def _answer(self, server: Server, sql: str, params: Params) -> Answer:
         """The server's answer; text that is a moment with a zone is sent again as plain UTC.

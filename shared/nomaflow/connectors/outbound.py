@@ -81,6 +81,13 @@ def check_literal(host: str, policy: HttpPolicy) -> None:
     check_address(plain, address, policy)
 
 
+def check_host(host: str) -> None:
+    """StepError when a host of any protocol is a cloud's metadata service, by name or address."""
+    if plain_host(host) in _METADATA_NAMES:
+        raise _refused(f"{host}: cloud metadata is never reached")
+    check_literal(host, HttpPolicy())
+
+
 def check_address(host: str, address: Address, policy: HttpPolicy) -> None:
     """StepError when `address`, which `host` resolved to, may not be reached."""
     private_allowed = policy.allow_private or _listed(plain_host(host), policy.allow_hosts)

@@ -35,6 +35,17 @@ class PostgresPool(SqlPool):
     async def close(self) -> None:
         await self._connections.close()
 
+    async def end(self, number: int, application: str) -> None:
+        connector = self.connector(Session(application="nomaflow:rescue"))
+        try:
+            await connector.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid = :pid AND left(application_name, 60) = left(:application, 60)",
+                {"pid": number, "application": application},
+            )
+        finally:
+            await connector.close()
+
 
 def make_pool(name: str, spec: SqlConnectorSpec) -> PostgresPool:
     """What `connectors.sql.pool` calls for postgresql:// URLs."""

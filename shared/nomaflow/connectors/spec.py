@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -103,11 +104,16 @@ class ConnectorSpec(_Part):
         if self.queries:
             whole["queries"] = self.queries
         try:
-            return type(self).model_validate(whole)
+            made = type(self).model_validate(whole)
         except ValidationError as error:
             wrong = error.errors(include_url=False, include_input=False, include_context=False)
             words = "; ".join(f"`{'.'.join(map(str, e['loc']))}`: {e['msg']}" for e in wrong)
             raise NomaflowError(Code.INVALID, words) from None
+        return made if folder is None else made.inside(folder)
+
+    def inside(self, _folder: Path) -> Self:
+        """The same connector, its files looked for in that folder."""
+        return self
 
 
 class SqlConnectorSpec(ConnectorSpec):
@@ -154,6 +160,17 @@ class SqlConnectorSpec(ConnectorSpec):
         default=False,
         description="As a target of sql_copy: empty or no text becomes one blank, no number 0.",
     )
+
+    def inside(self, folder: Path) -> Self:
+        url = urlsplit(self.url or f"{self.driver}:///")
+        path = unquote(url.path[1:]) if self.url else self.database or ""
+        is_file = url.scheme.startswith("sqlite") and not url.netloc and not url.query
+        if not is_file or not path or path.startswith(":"):
+            return self
+        # An absolute path stays what it is.
+        return self.model_copy(
+            update={"url": None, "driver": "sqlite", "database": str(folder / path)}
+        )
 
     @model_validator(mode="after")
     def _url_or_parts(self) -> SqlConnectorSpec:
@@ -256,6 +273,16 @@ _adapter: TypeAdapter[SqlConnectorSpec | HttpConnectorSpec | LdapConnectorSpec] 
 def parse(raw: Mapping[str, Any]) -> SqlConnectorSpec | HttpConnectorSpec | LdapConnectorSpec:
     """One table of connectors.toml; pydantic's ValidationError lists what is wrong with it."""
     return _adapter.validate_python(raw)
+
+
+def fields_of(kind: str) -> list[str]:
+    """The settings of a kind of connector, those of every kind for an unknown one."""
+    kinds: dict[str, type[ConnectorSpec]] = {
+        "sql": SqlConnectorSpec,
+        "http": HttpConnectorSpec,
+        "ldap": LdapConnectorSpec,
+    }
+    return sorted(kinds.get(kind, ConnectorSpec).model_fields)
 
 
 def json_schema() -> dict[str, Any]:

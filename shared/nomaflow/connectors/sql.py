@@ -144,6 +144,11 @@ class SqlPool(ABC):
     async def close(self) -> None:
         """Close every connection, those in use too."""
 
+    async def end(self, number: int, application: str) -> None:  # noqa: ARG002  nothing to do
+        """End a server process that `application` left behind, if it still is that one's."""
+        # A file, or a server whose connections do not tell whose they are, has nothing to end.
+        return
+
 
 _DRIVERS = {
     "postgresql": "nomaflow.connectors.postgres",

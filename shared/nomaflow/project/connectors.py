@@ -27,6 +27,8 @@ class Connectors:
     specs: Mapping[str, ConnectorSpec] = field(default_factory=dict)
     public: tuple[str, ...] = ()
     problems: tuple[FileProblem, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict)
+    """Where each of them stands in the file."""
 
 
 def read(raw: bytes, file: str, before: Connectors) -> Connectors:
@@ -40,7 +42,9 @@ def read(raw: bytes, file: str, before: Connectors) -> Connectors:
     specs: dict[str, ConnectorSpec] = {}
     tables = text.data.get("connectors", {})
     for name, table in tables.items() if isinstance(tables, dict) else ():
-        wrong = list(_of_connector(name, table))
+        wrong = list(problems_of(name, table))
+        if isinstance(table, dict):
+            wrong += _secret_elsewhere(name, table)
         for path, message in wrong:
             place = ("connectors", name, *path)
             problems.append(FileProblem(file, text.line_of(place), place, message))
@@ -48,7 +52,8 @@ def read(raw: bytes, file: str, before: Connectors) -> Connectors:
             specs[name] = connector_spec.parse(table)
         elif name in before.specs:
             specs[name] = before.specs[name]
-    return Connectors(specs, _public(text.data), tuple(dict.fromkeys(problems)))
+    lines = {name: text.line_of(("connectors", name)) for name in specs}
+    return Connectors(specs, _public(text.data), tuple(dict.fromkeys(problems)), lines)
 
 
 def _outer(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -72,7 +77,8 @@ def _public(data: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
-def _of_connector(name: str, table: Any) -> Iterator[tuple[Path, str]]:
+def problems_of(name: str, table: Any) -> Iterator[tuple[Path, str]]:
+    """Yield what is wrong with a connector, whoever declares it: where in its table, and why."""
     whose = f"connector `{name[:60]}`: "
     if not _NAME.fullmatch(name):
         yield (), f"{whose}a name is 1 to 128 letters, digits, `-` or `_`"
@@ -86,7 +92,14 @@ def _of_connector(name: str, table: Any) -> Iterator[tuple[Path, str]]:
             path = real_path(table, tuple(str(part) for part in one["loc"]))
             if one["type"].startswith("union_tag_"):
                 path = (*path, one["ctx"]["discriminator"].strip("'"))
-            yield path, whose + sentence({**one, "loc": path or one["loc"]}, _fields(table))
+            yield (
+                path,
+                whose
+                + sentence(
+                    {**one, "loc": path or one["loc"]},
+                    connector_spec.fields_of(str(table.get("kind", ""))),
+                ),
+            )
     for key, value in table.items():
         if key == "queries":
             continue
@@ -102,11 +115,14 @@ def _foreign(key: str, value: Any, whose: str) -> Iterator[tuple[Path, str]]:
             yield (key,), f"{whose}a connector knows no run; it may use `${{env:NAME}}` only"
 
 
-def _fields(table: Mapping[str, Any]) -> list[str]:
-    kinds: dict[Any, type[ConnectorSpec]] = {
-        "sql": connector_spec.SqlConnectorSpec,
-        "http": connector_spec.HttpConnectorSpec,
-        "ldap": connector_spec.LdapConnectorSpec,
-    }
-    kind = kinds.get(table.get("kind", ""), ConnectorSpec)
-    return sorted(kind.model_fields)
+def _secret_elsewhere(name: str, table: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    words = (
+        f"connector `{name}`: `${{secret:...}}` belongs to connectors made through the API; in a "
+        "file write `${env:NAME}`"
+    )
+    return [
+        ((key,), words)
+        for key, value in table.items()
+        if key != "queries" and not template.problems(value)
+        if template.references(value, "secret")
+    ]

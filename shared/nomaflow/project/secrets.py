@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nomaflow.masking import Masker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from nomaflow.project.folder import Project
 
@@ -19,12 +19,14 @@ MOST_LEARNED = 100
 class Secrets:
     """The mask, made anew when `.env` changes (T12); `always` are secrets that are in no file.
 
-    Access tokens that requests fetch are `learn`ed: the newest hundred stay masked.
+    Access tokens that requests fetch are `learn`ed: the newest hundred stay masked. Secrets of
+    connectors made through the API are `keep`t, those they had before too.
     """
 
     project: Project
     always: tuple[str, ...] = ()
     _learned: tuple[str, ...] = ()
+    _kept: frozenset[str] = frozenset()
     _env: Mapping[str, str] | None = None
     _masker: Masker = field(default_factory=lambda: Masker(()))
 
@@ -33,7 +35,9 @@ class Secrets:
         env = self.project.env()
         if env is not self._env:
             public = {env[name] for name in self.project.public_env if name in env}
-            self._masker = Masker((*env.values(), *self.always, *self._learned), public)
+            self._masker = Masker(
+                (*env.values(), *self.always, *self._learned, *self._kept), public
+            )
             self._env = env
         return self._masker
 
@@ -41,6 +45,12 @@ class Secrets:
         """Mask `secret` too from now on."""
         if secret not in self._learned:
             self._learned = (*self._learned, secret)[-MOST_LEARNED:]
+            self._env = None
+
+    def keep(self, secrets: Iterable[str]) -> None:
+        """Mask these from now on, for as long as this program runs."""
+        if new := set(secrets) - self._kept:
+            self._kept |= new
             self._env = None
 
     def masked(self, value: Any) -> Any:

@@ -123,7 +123,8 @@ class ChildContext:
         return self._opened[name]
 
     def _open(self, name: str) -> Any:
-        kind = self.kinds.get(name)
+        # One made through the API may be younger than this step.
+        kind = self.kinds.get(name) or self._channel.ask("connector", name)["kind"]
         if kind == "sql":
 
             def on_backend_pid(pid: int) -> None:
@@ -136,12 +137,9 @@ class ChildContext:
         if kind == "http":
             settings = self._settings(name, spec.HttpConnectorSpec)
             return StepHttp(http.settings(settings, self._policy))
-        if kind is None:
-            known = ", ".join(sorted(self.kinds)) or "none"
-            words = f"there is no connector {name!r} in connectors.toml; known ones: {known}"
-        else:
-            words = f"connector {name!r} is of kind {kind}, which a function cannot open"
-        raise StepError(words, retryable=False)
+        raise StepError(
+            f"connector {name!r} is of kind {kind}, which a function cannot open", retryable=False
+        )
 
     def _settings(self, name: str, wanted: type[Any]) -> Any:
         found = spec.parse(self._channel.ask("connector", name))
