@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from loopback import Answer, Loopback, Received, as_json
@@ -38,7 +38,7 @@ class PagedApi:
     at_once: int = 0
     server: Loopback = field(default_factory=Loopback)
 
-    async def __aenter__(self) -> "PagedApi":
+    async def __aenter__(self) -> Self:
         self.server.answer = self._answer
         await self.server.start()
         return self

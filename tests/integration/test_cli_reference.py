@@ -30,7 +30,7 @@ def sections():
     found = {}
     for part in re.split(r"^### ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         heading, _, text = part.partition("\n")
-        for name in re.findall(r"`(nomaflow [a-z -]+?)(?: [A-Z]+)?`", heading):
+        for name in re.findall(r"`(nomaflow [a-z -]+?)(?: [A-Z]+)*`", heading):
             found[name] = re.split(r"^## ", text, flags=re.MULTILINE)[0]
     return found
 

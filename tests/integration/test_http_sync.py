@@ -1,13 +1,18 @@
 import asyncio
+import itertools
 import json
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from loopback import as_json
 from paged_api import PagedApi, user
 from workshop import working, workshop
 
-from nomaflow.store import watermarks
+from nomaflow import batch_retry, replay
+from nomaflow.errors import NomaflowError
+from nomaflow.replay import Again
+from nomaflow.store import history, watermarks
 
 TABLES = """
 CREATE TABLE users (
@@ -269,7 +274,7 @@ async def test_the_gap_between_requests_is_kept(shop):
         await declared(shop, job(api, paginate=paginate))
         run, _ = await synced(shop)
     assert run["status"] == "succeeded"
-    assert all(b - a > 0.19 for a, b in zip(times, times[1:], strict=False))
+    assert all(b - a > 0.19 for a, b in itertools.pairwise(times))
 
 
 async def test_one_bad_batch_leaves_the_others_and_the_run_partial(shop):
@@ -438,3 +443,319 @@ async def test_secrets_of_headers_are_masked(shop):
     for table in ("step_runs", "failed_batches", "log_lines", "run_events", "attempts"):
         found = await shop.db.fetch(f"SELECT t::text FROM {table} t")
         assert "tok_0123456789abcdef" not in json.dumps([row[0] for row in found])
+
+
+async def retried(shop, **asked):
+    made = await batch_retry.start(
+        shop.db, shop.bell, batch_retry.Asked(triggered_by="user:ann", **asked)
+    )
+    return made, await shop.end(made.run_id) if made.run_id else None
+
+
+async def test_a_failed_batch_is_written_by_a_run_of_its_own(shop):
+    people = [user(n) for n in range(250)]
+    people[65]["email"] = None
+    fetch = """
+[[jobs.steps]]
+name = "before"
+type = "sql_query"
+connector = "default"
+query = "SELECT 'x' AS word"
+fetch = "first"
+"""
+    async with PagedApi(people) as api:
+        text = job(api, step='batch_size = 10\non_error = "continue"', rest=WATERMARK)
+        text = text.replace("[[jobs.steps]]", fetch + "[[jobs.steps]]", 1)
+        text = text.replace(api.url, api.url + "?w=${out:before.first_row.word}")
+        await declared(shop, text)
+        run = await shop.run("users")
+        assert run["status"] == "partial"
+        assert api.asked[0]["w"] == "x"
+
+        again, failed = await retried(shop, run_id=run["id"])
+        assert (again.batches, failed["status"]) == (1, "partial")
+        assert failed["reason"] == "partial: step `sync` 1 batch failed again"
+        batch = await shop.db.fetchrow("SELECT * FROM failed_batches")
+        assert (batch["status"], batch["attempts"], batch["run_id"]) == ("failed", 2, run["id"])
+
+        await shop.db.execute("ALTER TABLE public.users ALTER COLUMN email DROP NOT NULL")
+        asked = len(api.asked)
+        again, done = await retried(shop, job="users")
+        assert (done["status"], await rows(shop)) == ("succeeded", 250)
+        assert len(api.asked) == asked
+    before, sync = await shop.steps(done["id"])
+    assert (before["status"], sync["status"]) == ("skipped", "succeeded")
+    assert before["reason"] == "skipped: only failed batches are retried"
+    assert (sync["output"]["inserted"], sync["output"]["records"]) == (10, 10)
+    assert sync["progress"]["last"] is True
+    batch = await shop.db.fetchrow("SELECT * FROM failed_batches")
+    assert (batch["status"], batch["attempts"]) == ("done", 3)
+    assert (done["kind"], done["trigger"], done["triggered_by"]) == ("job", "retry", "user:ann")
+    assert done["replay_of"] == run["id"]
+    # It completes the old run, and is no success of the job's own.
+    assert await watermarks.of_job(shop.db, "users") == {}
+    assert (await shop.db.fetchval("SELECT status FROM runs WHERE id = $1", run["id"])) == "partial"
+    assert await history.newest(shop.db, [done["job_id"]], "succeeded") == {}
+    nothing, _ = await retried(shop, job="users")
+    assert (nothing.run_id, nothing.batches) == (None, 0)
+    with pytest.raises(NomaflowError, match="retried failed batches"):
+        await replay.start(shop.db, shop.bell, Again(run_id=done["id"], triggered_by="user:ann"))
+
+
+async def test_at_most_ten_are_retried_at_a_time_the_untried_first(shop):
+    async with PagedApi([user(n, email=None) for n in range(12)]) as api:
+        await declared(shop, job(api, step='batch_size = 1\non_error = "continue"'))
+        run = await shop.run("users")
+    first, _ = await retried(shop, run_id=run["id"])
+    await shop.db.execute("ALTER TABLE public.users ALTER COLUMN email DROP NOT NULL")
+    second, _ = await retried(shop, run_id=run["id"], limit=2)
+    assert (first.batches, second.batches) == (10, 2)
+    found = await shop.db.fetch("SELECT batch, status, attempts FROM failed_batches ORDER BY batch")
+    assert {(r["status"], r["attempts"]) for r in found[:10]} == {("failed", 2)}
+    assert {(r["status"], r["attempts"]) for r in found[10:]} == {("done", 2)}
+    third, last = await retried(shop, job="users", limit=100)
+    assert (third.batches, last["status"], await rows(shop)) == (10, "succeeded", 12)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({}, "name a run or a job"),
+        ({"job": "users", "limit": 0}, "between 1 and 1000"),
+        ({"job": "nobody"}, "there is no job `nobody`"),
+        ({"run_id": uuid4()}, "there is no run"),
+    ],
+)
+async def test_a_retry_that_makes_no_sense_is_refused(shop, asked, words):
+    async with PagedApi([]) as api:
+        await declared(shop, job(api))
+    with pytest.raises(NomaflowError, match=words):
+        await retried(shop, **asked)
+
+
+async def test_a_batch_that_held_a_secret_is_not_written_back(shop):
+    (shop.root / ".env").write_text("API_TOKEN=tok_0123456789abcdef\n")
+    request = 'headers = { Authorization = "Bearer ${env:API_TOKEN}" }'
+    async with PagedApi([user(2, email=None, first_name="is tok_0123456789abcdef")]) as api:
+        text = job(api, request=request, step='on_error = "continue"')
+        await declared(shop, text)
+        run = await shop.run("users")
+    await shop.db.execute("ALTER TABLE public.users ALTER COLUMN email DROP NOT NULL")
+    _, again = await retried(shop, run_id=run["id"])
+    assert (again["status"], await rows(shop)) == ("partial", 0)
+    error = await shop.db.fetchval("SELECT error FROM failed_batches")
+    assert "run the job again instead" in error
+
+
+REFUSED = {
+    "items path missing": (
+        {'items = "data"': 'items = "people"'},
+        "`items` = `people` finds nothing in the body, which is a table with `data`, `total`",
+    ),
+    "mapping to a missing column": (
+        {'email = "lower(email)"': 'e_mail = "lower(email)"'},
+        "fills the column `e_mail`, which public.users does not have; did you mean `email`?",
+    ),
+    "a needed column without a mapping": (
+        {'email = "lower(email)"': ""},
+        "public.users needs a value for the column `email` (NOT NULL, no default)",
+    ),
+    "key without unique index": (
+        {'key = ["external_id"]': 'key = ["name"]'},
+        "public.users has no unique index on (name)",
+    ),
+    "no such table": ({'table = "users"': 'table = "people"'}, "there is no table `people`"),
+    "body not JSON": ({"/users": "/html"}, "answered text/html, which is not JSON: <p>Sorry</p>"),
+    "no answer": ({"/users": "/gone"}, "page 1: GET"),
+    "a total that is none": (
+        {'total = "total"': 'total = "data"'},
+        "page 1: `total` = `data` gives",
+    ),
+    "log table without its columns": (
+        {'key = ["external_id"]': 'key = ["external_id"]\n[jobs.steps.log_table]\ntable = "users"'},
+        "the log table `users` needs the columns sync_id, status",
+    ),
+    "an item that does not map": (
+        {'email = "lower(email)"': 'email = "lower(id_number)"'},
+        "item 1 of the page: column `email`: expression `lower(id_number)`: lower() takes string",
+    ),
+}
+
+
+async def test_bad_input_is_a_sentence_and_writes_nothing(shop):
+    def other(_query):
+        target = api.server.received[-1].target
+        if target.startswith("/html"):
+            return 200, {"Content-Type": "text/html"}, b"<p>Sorry</p>"
+        return as_json({"message": "no"}, 404) if target.startswith("/gone") else None
+
+    async with PagedApi([user(n, id_number=n) for n in range(5)], before=other) as api:
+        for changes, words in REFUSED.values():
+            text = job(api)
+            for old, new in changes.items():
+                assert old in text
+                text = text.replace(old, new)
+            await declared(shop, text)
+            run, step = await synced(shop)
+            assert run["status"] == "failed", words
+            assert words in step["error"]["message"]
+            assert await rows(shop) == 0
+
+
+async def test_values_are_read_as_the_types_of_their_columns(shop):
+    await shop.db.execute("""
+        CREATE DOMAIN public.percent AS numeric CHECK (value BETWEEN 0 AND 100)""")
+    await shop.db.execute("""
+        CREATE TABLE public.things (
+          id uuid PRIMARY KEY, amount numeric(12,2), many bigint, ratio double precision,
+          at timestamptz, day date, ok boolean, data jsonb, tags text[], numbers int[],
+          code varchar(3), share public.percent, flag bit(3), note text, made int GENERATED ALWAYS
+          AS (1) STORED)""")
+    await shop.db.execute("GRANT ALL ON public.things TO nomaflow_jobs")
+    thing = {
+        "id": "0190a6f0-0000-7000-8000-000000000001",
+        "amount": 12.345,
+        "many": 5.0,
+        "ratio": 1e-7,
+        "at": "2026-01-01T12:00:00+02:00",
+        "day": "2026-02-03",
+        "ok": True,
+        "data": {"a": [1, None, "x"]},
+        "tags": ["a,b", 'say "hi"', None, "back\\slash"],
+        "numbers": [1, 2],
+        "code": "abc",
+        "share": "99.5",
+        "flag": "101",
+        "note": {"as": "text"},
+    }
+    text = f"""
+[[jobs]]
+name = "users"
+[[jobs.steps]]
+name = "sync"
+type = "http_sync"
+on_error = "continue"
+batch_size = 1
+request = {{ url = "URL" }}
+items = "data"
+map = {{ {", ".join(f'{name} = "{name}"' for name in thing)} }}
+target = {{ table = "things", key = ["id"] }}
+"""
+    wrong = [{**thing, "code": "abcd"}, {**thing, "share": 101}, {**thing, "tags": "a\x00"}]
+    wrong += [{**thing, "id": None}, {**thing, "many": 1.5}, {**thing, "many": "many"}]
+    async with PagedApi([thing, *wrong]) as api:
+        await declared(shop, text.replace("URL", api.url))
+        run, step = await synced(shop)
+    assert run["status"] == "partial"
+    errors = [error["error"] for error in step["output"]["errors"]]
+    for error, words in zip(
+        errors,
+        ["too long", "percent", "0x00", "no value for the key", "1.5", '"many"'],
+        strict=True,
+    ):
+        assert words in error
+    row = dict(await shop.db.fetchrow("SELECT *, amount::text AS money FROM public.things"))
+    assert (row["money"], row["many"], row["ratio"], row["day"].isoformat()) == (
+        "12.35",
+        5,
+        1e-7,
+        "2026-02-03",
+    )
+    assert row["at"] == datetime(2026, 1, 1, 10, tzinfo=UTC)
+    assert (row["ok"], row["data"], row["numbers"]) == (True, {"a": [1, None, "x"]}, [1, 2])
+    assert row["tags"] == ["a,b", 'say "hi"', None, "back\\slash"]
+    assert (row["code"], row["note"], str(row["share"])) == ("abc", '{"as": "text"}', "99.5")
+
+
+async def test_partitioned_tables_and_keys_of_several_columns(shop):
+    await shop.db.execute("""CREATE TABLE public.parts (area text, id int, name text,
+        PRIMARY KEY (area, id)) PARTITION BY LIST (area)""")
+    for area in "ab":
+        await shop.db.execute(f"""CREATE TABLE public.parts_{area} PARTITION OF public.parts
+            FOR VALUES IN ('{area}')""")
+    await shop.db.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO nomaflow_jobs")
+    text = """
+[[jobs]]
+name = "users"
+[[jobs.steps]]
+name = "sync"
+type = "http_sync"
+request = { url = "URL" }
+items = "data"
+map = { area = "area", id = "id", name = "name" }
+target = { table = "parts", schema = "public", key = ["area", "id"] }
+"""
+    items = [{"area": "ab"[n % 2], "id": n // 2, "name": str(n)} for n in range(10)]
+    async with PagedApi(items) as api:
+        await declared(shop, text.replace("URL", api.url))
+        for new, inserted, updated in (([], 10, 0), ([{"area": "a", "id": 99}] * 2, 1, 10)):
+            api.items = items + new
+            run, step = await synced(shop)
+            assert run["status"] == "succeeded", step["error"]
+            output = step["output"]
+            assert (output["inserted"], output["updated"]) == (inserted, updated)
+    assert await shop.db.fetchval("SELECT count(*) FROM public.parts") == 11
+
+
+async def test_without_a_key_every_row_is_added(shop):
+    async with PagedApi([user(n) for n in range(3)]) as api:
+        await shop.db.execute("ALTER TABLE public.users DROP CONSTRAINT users_pkey")
+        await declared(shop, job(api).replace('key = ["external_id"]', ""))
+        await synced(shop)
+        _, step = await synced(shop)
+    assert (step["output"]["inserted"], await rows(shop)) == (3, 6)
+
+
+QUERIES = """
+[connectors.store]
+kind = "sql"
+url = "${env:STORE_URL}"
+[connectors.store.queries.one]
+operation = "write"
+sql = '''INSERT INTO public.users (external_id, email) VALUES (:external_id, :email)
+  ON CONFLICT (external_id) DO UPDATE SET email = excluded.email
+  RETURNING (xmax = 0) AS inserted'''
+[connectors.store.queries.all]
+operation = "write"
+sql = '''INSERT INTO public.users (external_id, email)
+  SELECT * FROM unnest(:external_id::text[], :email::text[])
+  ON CONFLICT (external_id) DO UPDATE SET email = excluded.email'''
+"""
+
+
+async def test_a_named_query_writes_row_by_row_or_whole_batches(shop):
+    (shop.root / ".env").write_text(f"STORE_URL={shop.database_url}\n")
+    (shop.root / "connectors.toml").write_text(QUERIES)
+    text = """
+[[jobs]]
+name = "users"
+[[jobs.steps]]
+name = "sync"
+type = "http_sync"
+on_error = "continue"
+batch_size = 10
+request = { url = "URL" }
+items = "data"
+map = { external_id = "id", email = "email" }
+target = { connector = "store", query = "QUERY" }
+"""
+    async with PagedApi([user(n) for n in range(25)]) as api:
+        text = text.replace("URL", api.url)
+        await declared(shop, text.replace("QUERY", "one:write"))
+        run, step = await synced(shop)
+        assert run["status"] == "succeeded", step["error"]
+        assert (step["output"]["inserted"], step["output"]["updated"]) == (25, 0)
+        await declared(shop, text.replace("QUERY", "all:write"))
+        run, step = await synced(shop)
+        assert (run["status"], step["output"]["updated"]) == ("succeeded", 25)
+        api.items[12]["email"] = None
+        await declared(shop, text.replace("QUERY", "one:write"))
+        run, step = await synced(shop)
+        assert (run["status"], step["output"]["updated"]) == ("partial", 15)
+        for query, words in (("two:write", "no query named 'two'"), ("one", "changes data")):
+            await declared(shop, text.replace("QUERY", query))
+            run, step = await synced(shop)
+            assert (run["status"], words in step["error"]["message"]) == ("failed", True)
+        await declared(shop, text.replace("QUERY", "all:write").replace("external_id", "identity"))
+        run, step = await synced(shop)
+        assert "has no such parameter; it has `:external_id`, `:email`" in step["error"]["message"]

@@ -81,6 +81,31 @@ mutation Abort($run: ID!, $reason: String) {
 }
 """
 
+WATERMARKS = """
+query Watermarks($name: String!) {
+  job(name: $name) { watermarks { name value updatedAt run { id } } }
+}
+"""
+
+WATERMARK_SET = """
+mutation WatermarkSet($job: String!, $name: String!, $value: String) {
+  watermarkSet(job: $job, name: $name, value: $value) {
+    job { watermarks { name value updatedAt run { id } } }
+    errors { code message path }
+  }
+}
+"""
+
+RETRY_FAILED = f"""
+mutation RetryFailed($run: ID, $job: String, $step: String, $limit: Int) {{
+  failedBatchRetry(run: $run, job: $job, step: $step, limit: $limit) {{
+    retried
+    run {{ {_RUN} params }}
+    errors {{ code message path }}
+  }}
+}}
+"""
+
 EVENTS = """
 subscription Events($run: ID!, $after: Cursor) {
   runEvents(run: $run, after: $after) {
@@ -120,4 +145,5 @@ subscription LiveLogs($run: ID!, $after: Cursor, $filter: LogFilter) {
 ALL = (
     *(JOBS, NAMES, HISTORY, JOB_EXISTS, NEWEST, RUN),
     *(TRIGGER, REPLAY, ABORT, EVENTS, LOGS, LIVE_LOGS),
+    *(WATERMARKS, WATERMARK_SET, RETRY_FAILED),
 )

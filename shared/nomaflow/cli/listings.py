@@ -49,6 +49,17 @@ def print_runs(runs: list[JSON]) -> None:
     _show(console, table)
 
 
+def print_watermarks(marks: list[JSON]) -> None:
+    console = talk.console()
+    now = datetime.now(UTC)
+    table = _table("WATERMARK", "VALUE", "MOVED", "BY")
+    for mark in marks:
+        moved = _when(mark["updatedAt"], now, relative=console.is_terminal)
+        by = f"run {mark['run']['id']}" if mark["run"] else "hand"
+        table.add_row(mark["name"], mark["value"], moved, by)
+    _show(console, table)
+
+
 def _why(run: JSON) -> str:
     """Say why a run is where it is, what it waits for, and how often a worker died under it."""
     if run["waitingFor"]:

@@ -16,7 +16,7 @@ from nomaflow.errors import NomaflowError
 
 # Each module here has `register(app)`, which adds its commands. Their own imports stay light
 # and the heavy ones sit inside the commands, so that `nomaflow --help` answers at once.
-ROOMS = ("up", "programs", "health", "declared", "jobs", "logs", "external")
+ROOMS = ("up", "programs", "health", "declared", "jobs", "syncs", "logs", "external")
 
 app = typer.Typer(
     name="nomaflow",

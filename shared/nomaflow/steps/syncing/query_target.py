@@ -7,7 +7,7 @@ from typing import Any
 
 from nomaflow.connectors import statement
 from nomaflow.connectors.postgres import PostgresConnector
-from nomaflow.connectors.spec import NamedQuery
+from nomaflow.connectors.spec import NamedQuery, SqlConnectorSpec
 from nomaflow.connectors.sql import Result, SqlConnector, named_query
 from nomaflow.errors import StepError
 from nomaflow.steps.syncing.writing import Writer, Written
@@ -46,7 +46,9 @@ class QueryWriter(Writer):
 
 async def open_query(connector: SqlConnector, reference: str, mapped: Sequence[str]) -> QueryWriter:
     """Find the query and how it takes its rows; StepError when the map does not fit it."""
-    query, values = named_query(connector.name, connector.spec, reference, dict.fromkeys(mapped))
+    query, defaults = named_query(
+        connector.name, _without(connector.spec, reference, mapped), reference, {}
+    )
     if query.operation != "write":
         raise StepError(
             f"query `{reference}` of connector {connector.name!r} only reads; a sync writes",
@@ -61,12 +63,28 @@ async def open_query(connector: SqlConnector, reference: str, mapped: Sequence[s
                 f"{known}",
                 retryable=False,
             )
+    for name in names:
+        if name not in mapped and name not in defaults:
+            raise StepError(
+                f"query `{reference}` needs `:{name}`, which the map does not fill",
+                retryable=False,
+            )
     takes_arrays = False
     if isinstance(connector, PostgresConnector):
         types = await connector.parameter_types(query.sql)
         takes_arrays = all(types[name].endswith("[]") for name in mapped)
-    defaults = {name: value for name, value in values.items() if name not in mapped}
     return QueryWriter(connector, reference, query, defaults, mapped, takes_arrays=takes_arrays)
+
+
+def _without(spec: SqlConnectorSpec, reference: str, mapped: Sequence[str]) -> SqlConnectorSpec:
+    """The connector as if its query did not declare what the map fills."""
+    name = reference.partition(":")[0]
+    query = spec.queries.get(name)
+    if query is None:
+        return spec
+    rest = {key: param for key, param in query.params.items() if key not in mapped}
+    queries = {**spec.queries, name: query.model_copy(update={"params": rest})}
+    return spec.model_copy(update={"queries": queries})
 
 
 def _written(result: Result) -> Written:
