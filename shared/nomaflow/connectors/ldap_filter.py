@@ -25,9 +25,9 @@ def escaped(value: str) -> str:
 
 def escaped_in_name(value: str) -> str:
     """A value that stays one value inside a distinguished name (RFC 4514 section 2.4)."""
-    out = "".join(f"\\{char}" if char in '\\,+"<>;=' else char for char in value)
+    out = "".join(f"\\{char}" if char in '\\,+"<>;=#' else char for char in value)
     out = out.replace("\x00", "\\00")
-    if out.startswith(("#", " ")):
+    if out.startswith(" "):
         out = "\\" + out
     if out.endswith(" ") and not out.endswith("\\ "):
         out = out[:-1] + "\\ "

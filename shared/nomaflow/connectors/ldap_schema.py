@@ -40,7 +40,7 @@ class Schema:
     superiors: Mapping[str, str] = field(default_factory=dict)
     syntaxes: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
-    """Every name and number, with the first name as the schema writes it."""
+    """Every name and number, as the schema writes it."""
 
     def knows(self, attribute: str) -> bool:
         """Whether there is such an attribute; True for all when no schema could be read."""
@@ -69,10 +69,9 @@ def parse(definitions: Iterable[str]) -> Schema:
     names: dict[str, str] = {}
     for definition in definitions:
         text = _DESCRIPTION.sub("", definition)
-        spelled = list(_spelled(text))
-        for name in spelled:
+        for name in _spelled(text):
             key = name.lower()
-            names[key] = spelled[-1]
+            names[key] = name
             if (syntax := _SYNTAX.search(text)) is not None:
                 syntaxes[key] = syntax[1]
             if (superior := _SUPERIOR.search(text)) is not None:
@@ -113,12 +112,12 @@ async def _values(session: LdapSession, base: str, attribute: str, wanted: str) 
 
 
 def _spelled(definition: str) -> Iterator[str]:
-    """The number, then the names, the first name last."""
+    """The number and the names."""
     if (number := _OID.match(definition.strip())) is not None:
         yield number[1]
     if (found := _NAMES.search(definition)) is not None:
         all_names = [found[1]] if found[1] else re.findall(r"'([^']+)'", found[2])
-        yield from reversed(all_names)
+        yield from all_names
 
 
 def _plain(attribute: str) -> str:
