@@ -27,8 +27,9 @@ from nomaflow.connectors.http_client import HttpClient
 from nomaflow.errors import StepError
 from nomaflow.steps.http import HttpStep
 
-REQUESTS = int(os.environ.get("REQUESTS", "2000"))
-ROUNDS = 5
+REQUESTS = int(os.environ.get("REQUESTS", "160"))
+ROUNDS = 25
+"""Many short rounds, one side after the other: what else the machine does falls on both."""
 AT_ONCE = 8
 GB = float(os.environ.get("BODY_GB", "2"))
 MORE_MB = 40.0
@@ -134,10 +135,10 @@ async def rates(url: str) -> None:
                 for _ in range(ROUNDS)
             ]
             mine, least = (statistics.median(side) for side in zip(*both, strict=True))
+            ratio = statistics.median(fast / bare_one for fast, bare_one in both)
             print(
                 f"http step, {at_once} at once    ours {mine:6.0f}/s  bare httpx {least:6.0f}/s  "
-                f"ratio {mine / least:4.2f}  target {LEAST:.1f}  "
-                f"{'ok' if mine / least >= LEAST else 'MISSED'}"
+                f"ratio {ratio:4.2f}  target {LEAST:.1f}  {'ok' if ratio >= LEAST else 'MISSED'}"
             )
 
 
