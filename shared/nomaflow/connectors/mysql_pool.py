@@ -6,7 +6,7 @@ import asyncio
 import re
 from typing import Any
 
-from asyncmy.constants.CLIENT import FOUND_ROWS
+from asyncmy.constants.CLIENT import FOUND_ROWS, LOCAL_FILES
 
 from nomaflow.connectors import location, mysql_errors, mysql_values
 from nomaflow.connectors.lending import CANCEL_SECONDS, Connections
@@ -146,7 +146,9 @@ def connect_options(name: str, spec: SqlConnectorSpec) -> dict[str, Any]:
         "charset": "utf8mb4",
         "autocommit": None,
         # Rows that were met, as PostgreSQL counts them, also where nothing had to change.
-        "client_flag": FOUND_ROWS,
+        # LOAD DATA LOCAL is for `Server.load`, which sends what it was given; asyncmy itself still
+        # refuses a server that asks for a file of ours.
+        "client_flag": FOUND_ROWS | LOCAL_FILES,
         "conv": mysql_values.decoders(),
         "tls_mode": mode,
     }

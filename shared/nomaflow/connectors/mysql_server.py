@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,11 @@ from asyncmy.connection import Connection
 from asyncmy.constants.CLIENT import SSL
 from asyncmy.constants.CR import CR_SSL_CONNECTION_ERROR
 from asyncmy.cursors import Cursor, SSCursor
+from asyncmy.errors import InterfaceError
+from asyncmy.protocol import OKPacketWrapper
 
-_COM_SET_OPTION, _COM_RESET_CONNECTION = 0x1B, 0x1F
+_COM_QUERY, _COM_SET_OPTION, _COM_RESET_CONNECTION = 0x03, 0x1B, 0x1F
+_PACKET = 1_000_000  # bytes; the driver numbers packets and cannot split one of 16 MB
 _MULTI_STATEMENTS_OFF = struct.pack("<H", 1)
 _IN_TRANSACTION, _NO_BACKSLASH = 0x1, 0x200  # SERVER_STATUS_ flags
 
@@ -98,6 +101,25 @@ class Server(Connection):  # type: ignore[misc]  # compiled, without types
         while await cursor.nextset():  # a procedure's further answers
             changed = int(cursor.rowcount)
         return Answer(fields, rows, max(changed, 0), warned)
+
+    async def load(self, text: str, portions: AsyncIterator[bytes]) -> Answer:
+        """Run a LOAD DATA LOCAL INFILE, whose file is `portions`; no file is ever opened.
+
+        The server tells bad values by warnings only, and reads to the end whatever happens.
+        """
+        await self._execute_command(_COM_QUERY, text)
+        packet = await self.read_packet()
+        if not packet.is_load_local_packet():
+            raise InterfaceError(0, "the statement is no LOAD DATA LOCAL")
+        async for portion in portions:
+            for start in range(0, len(portion), _PACKET):
+                self.write_packet(bytes(portion[start : start + _PACKET]))
+                await self._proto.drain()
+        self.write_packet(b"")
+        await self._proto.drain()
+        answer = OKPacketWrapper(await self.read_packet())
+        self.server_status = answer.server_status
+        return Answer((), (), int(answer.affected_rows), int(answer.warning_count))
 
     async def warnings(self) -> list[int]:
         """Numbers of the warnings that the last statement left."""

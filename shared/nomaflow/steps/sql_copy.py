@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from importlib import import_module
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
 from nomaflow.connectors.postgres import PostgresConnector
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.base import Interrupt, Step, StepResult, StepRunContext
-from nomaflow.steps.copying.postgres import catalog, columns, guard, modes, reading
-from nomaflow.steps.copying.postgres.catalog import Table
-from nomaflow.steps.copying.postgres.load import Load
-from nomaflow.steps.copying.postgres.modes import Limits, Outcome, Work
-from nomaflow.steps.copying.postgres.reading import TEXT_FORMS
-from nomaflow.steps.copying.settings import UNAVAILABLE, Source, Target, offered
+from nomaflow.steps.copying.orders import Dress, Limits, Orders, Outcome, Plan
+from nomaflow.steps.copying.postgres import target as postgres_target
+from nomaflow.steps.copying.settings import Source, Target
 from nomaflow.steps.counting import counted
+
+_OTHERS = ("mysql", "sqlite")
 
 
 class SqlCopy(Step):
@@ -56,21 +55,27 @@ class SqlCopy(Step):
         default=True, description="Compare the rows read with the rows written before keeping them."
     )
     streams: Literal["auto", 1, 2, 4] = Field(
-        "auto", description="Parallel streams; this version uses one."
+        "auto",
+        description="Parallel streams between two PostgreSQL servers; auto takes two for a big "
+        "table that is not copied straight into its target.",
     )
     transform: str | None = Field(
-        None, description="module:function called for each row. Not available in this version."
+        None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="module:function of the plugins, called with each row as a dict; the dict it "
+        "answers is copied, None drops the row.",
     )
-    type_coercion: Literal["none", "jde"] = Field("none", description="Only none in this version.")
+    type_coercion: Literal["none", "jde"] = Field(
+        "none",
+        description="jde: whole numbers become bigint, unknown types text, names small letters.",
+    )
     decimal_mode: Literal["preserve", "truncate"] = Field(
-        "preserve", description="Only preserve in this version."
+        "preserve",
+        description="With jde, what becomes of decimals: kept, or cut to whole numbers.",
     )
-    strip_both_columns: tuple[str, ...] = Field((), description="Not available in this version.")
-
-    @field_validator(*UNAVAILABLE, mode="before")
-    @classmethod
-    def _available(cls, value: Any, info: ValidationInfo) -> Any:
-        return offered(str(info.field_name), value)
+    strip_both_columns: tuple[str, ...] = Field(
+        (), description="Text columns of the source whose blanks at both ends are cut off."
+    )
 
     def interrupt_default(self) -> Interrupt:
         """Repeating a copy changes nothing more, save that appended rows may be in already."""
@@ -80,137 +85,107 @@ class SqlCopy(Step):
         """Copy; the target changes in one commit or not at all."""
         started = time.monotonic()
         source, target = await self._ends(ctx)
-        work, table = await self._prepared(ctx, source, target)
+        orders = self._orders(ctx, source, target)
+        room = _room(target)
         if ctx.dry_run:
-            return await self._rehearse(work, table)
-        shared = self.mode == "append"
-        await guard.take_turn(target, work.schema, work.name, shared=shared, log=ctx.log)
-        # Once more, now that no other copy changes it.
-        work, table = await self._prepared(ctx, source, target)
-        outcome = await self._copied(work, table)
+            plan: Plan = await room.rehearse(orders, source, target)
+            return self._planned(ctx, plan)
+        outcome: Outcome = await room.copy(orders, source, target)
         elapsed = round((time.monotonic() - started) * 1000)
+        passed, changes = outcome.passed, outcome.changes
         output = {
-            "source_rows": outcome.source_rows,
-            "target_rows": outcome.target_rows,
+            "source_rows": passed.read,
+            "target_rows": passed.written,
             "elapsed_ms": elapsed,
             "mode": self.mode,
             "path": outcome.path,
-            "inserted": outcome.changes.inserted,
-            "updated": outcome.changes.updated,
-            "deleted": outcome.changes.deleted,
+            "inserted": changes.inserted,
+            "updated": changes.updated,
+            "deleted": changes.deleted,
         }
+        if self.transform:
+            output["rows_dropped"] = passed.dropped
         summary = _summary(outcome)
-        ctx.log.info(f"{work.load.reading.shown} to {target.name}: {work.shown} · {summary}")
-        return StepResult(output, summary, outcome.target_rows)
+        ctx.log.info(f"{source.name} to {target.name}: {self._target_shown()} · {summary}")
+        return StepResult(output, summary, passed.written)
 
-    async def _ends(self, ctx: StepRunContext) -> tuple[PostgresConnector, PostgresConnector]:
+    async def _ends(self, ctx: StepRunContext) -> tuple[SqlConnector, SqlConnector]:
         """Both connectors; their connections are taken in the order of the names.
 
         Two copies in opposite directions through small pools would otherwise wait for each other.
         """
         names = sorted({self.source.connector, self.target.connector})
-        opened = {name: _postgres(await ctx.sql(name)) for name in names}
+        opened = {name: await ctx.sql(name) for name in names}
         for name in names:
-            connection = await opened[name].raw()
-            with opened[name].translated():
-                await connection.execute(TEXT_FORMS)
-        return opened[self.source.connector], opened[self.target.connector]
+            await opened[name].raw()
+            await postgres_target.open_text_forms(opened[name])
+        source, target = opened[self.source.connector], opened[self.target.connector]
+        if source is target and not isinstance(source, PostgresConnector):
+            # Reading and writing at once needs a connection for each.
+            source = await ctx.sql(self.source.connector)
+        return source, target
 
-    async def _prepared(
-        self, ctx: StepRunContext, source: PostgresConnector, target: PostgresConnector
-    ) -> tuple[Work, Table | None]:
-        """Look at both ends; StepError for whatever can be known before rows move."""
-        described = await reading.describe(source, self.source)
-        connection = await target.raw()
-        with source.translated():
-            here = await catalog.database(await source.raw())
-        with target.translated():
-            there = await catalog.database(connection)
-            table = await catalog.table(connection, self.target.schema_name, self.target.table)
-            schema = self.target.schema_name or await connection.fetchval("SELECT current_schema()")
-        if table is None and schema is None:
-            raise StepError(f"connector {target.name!r} has no schema to create tables in")
-        same = here.identity == there.identity
-        if same and table and described.table and described.table.oid == table.oid:
-            raise StepError(
-                f"{table.shown} would be copied onto itself: source and target are one table",
-                retryable=False,
-            )
-        one_server = same and here.role == there.role
-        load = Load(ctx, source, target, described, one_server, self.batch_size)
+    def _orders(self, ctx: StepRunContext, source: SqlConnector, target: SqlConnector) -> Orders:
+        dress = Dress(
+            jde=self.type_coercion == "jde",
+            truncate=self.decimal_mode == "truncate",
+            strip=self.strip_both_columns,
+            trim=source.spec.trim_strings,
+            coalesce=target.spec.coalesce_nulls,
+        )
         limits = Limits(self.min_rows, self.max_delete, self.check_rows)
-        where = (table.schema, table.name) if table else (schema, self.target.table)
-        work = Work(load, *where, self.columns, limits)
-        if table is not None:
-            self._refuse(table, target.name)
-            pairs = columns.match(described.columns, table, self.columns, described.shown)
-            work = replace(work, load=await load.paired(pairs, same_database=same))
-            self._refuse_keyless(table, work.load.names)
-        elif self.mode != "overwrite":
-            raise StepError(
-                f"the target table {work.shown} is not in {target.name!r}; {self.mode} needs one"
-            )
-        return work, table
+        return Orders(
+            ctx,
+            self.source,
+            self.target,
+            self.mode,
+            self.columns,
+            limits,
+            self.batch_size,
+            self.streams,
+            self.transform,
+            dress,
+        )
 
-    async def _copied(self, work: Work, table: Table | None) -> Outcome:
-        if table is None:
-            return await modes.create(work)
-        match self.mode:
-            case "append":
-                return await modes.append(work, table)
-            case "upsert":
-                return await modes.upsert(work, table)
-            case _:
-                return await modes.overwrite(work, table)
-
-    def _refuse(self, table: Table, connector: str) -> None:
-        allowed = "rpf" if self.mode == "append" else "rp"
-        if table.kind not in allowed:
-            kind = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
-            what = kind.get(table.kind, "no table")
-            raise StepError(
-                f"the target {table.shown} of {connector!r} is {what}; {self.mode} needs a table"
-            )
-
-    def _refuse_keyless(self, table: Table, names: tuple[str, ...]) -> None:
-        if self.mode != "upsert":
-            return
-        if not table.primary_key:
-            raise StepError(f"upsert needs a primary key, and {table.shown} has none")
-        if missing := [name for name in table.primary_key if name not in names]:
-            raise StepError(
-                f"upsert needs every column of the primary key of {table.shown}, and "
-                f"{missing[0]!r} is not copied"
-            )
-
-    async def _rehearse(self, work: Work, table: Table | None) -> StepResult:
-        """A dry run: both ends are counted, nothing is written."""
-        load = work.load
-        rows = await reading.count(load.source, load.reading)
-        before = 0
-        if table is not None:
-            before = await reading.rows_of(load.target, table)
+    def _planned(self, ctx: StepRunContext, plan: Plan) -> StepResult:
+        rows = counted(plan.source_rows)
         how = {"overwrite": "replace", "append": "be added to", "upsert": "be merged into"}
-        into = f"the {counted(before)} of {work.shown}" if table else f"a new table {work.shown}"
-        verb = how[self.mode] if table else "fill"
-        summary = f"dry run: {counted(rows)} would {verb} {into}"
-        load.ctx.log.info(summary)
-        output = {"dry_run": True, "source_rows": rows, "target_rows": before, "mode": self.mode}
-        return StepResult(output, summary, 0)
+        verb, into = how[self.mode], f"the {counted(plan.target_rows)} of {plan.target}"
+        if plan.is_new:
+            verb, into = "fill", f"a new table {plan.target}"
+        summary = f"dry run: {rows} would {verb} {into}"
+        if plan.changes is not None:
+            summary += (
+                f" · {plan.changes.inserted} new · up to {plan.changes.updated} changed"
+                f" · {plan.changes.deleted} gone"
+            )
+        ctx.log.info(summary)
+        ctx.log.info(f"path: {plan.path} ({plan.why})")
+        return StepResult({**plan.output(), "mode": self.mode}, summary, 0)
+
+    def _target_shown(self) -> str:
+        end = self.target
+        return f"{end.schema_name}.{end.table}" if end.schema_name else end.table
 
 
-def _postgres(connector: SqlConnector) -> PostgresConnector:
-    if not isinstance(connector, PostgresConnector):
+def _room(target: SqlConnector) -> Any:
+    """Drivers are loaded when a copy first needs them: most are optional."""
+    if isinstance(target, PostgresConnector):
+        return postgres_target
+    if target.dialect not in _OTHERS:
         raise StepError(
-            f"sql_copy between {connector.dialect} databases is not available in this version",
+            f"sql_copy writes PostgreSQL, MySQL, MariaDB and SQLite; {target.name!r} is a "
+            f"{target.dialect} database",
             retryable=False,
         )
-    return connector
+    return import_module(f"nomaflow.steps.copying.{target.dialect}.target")
 
 
 def _summary(outcome: Outcome) -> str:
-    said = f"{counted(outcome.source_rows)} copied"
-    changes = outcome.changes
+    passed, changes = outcome.passed, outcome.changes
+    said = f"{counted(passed.read)} copied"
+    if passed.dropped:
+        said = f"{counted(passed.read)} read · {passed.dropped} dropped"
     if outcome.path in {"in_place", "upsert"}:
         said += f" · {changes.inserted} new · {changes.updated} changed"
         said += f" · {changes.deleted} gone" if outcome.path == "in_place" else ""

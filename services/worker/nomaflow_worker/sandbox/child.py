@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nomaflow.errors import StepError
-from nomaflow.plugins import resolve, values
+from nomaflow.plugins import resolve, rows, values
 from nomaflow.plugins.binding import Bound, bind
 from nomaflow.plugins.offers import offers
 from nomaflow_worker.sandbox import facts, wire
@@ -122,6 +122,10 @@ class _Call:
             raise
         except BaseException as error:
             raise _ImportFailed from error
+        if self._request["rows"] is not None:
+            return await _in_loop(
+                rows.each(self._name, function, rows.unpack(self._request["rows"]))
+            )
         bound = bind(
             self._name,
             function,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from nomaflow.connectors.http import HttpPolicy
 from nomaflow.errors import StepError
-from nomaflow.plugins import values
+from nomaflow.plugins import rows, values
 from nomaflow.step_context import EarlierStep
 
 
@@ -55,6 +55,7 @@ class ChildRequest:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     policy: HttpPolicy = field(default_factory=HttpPolicy)
     limits: Limits = field(default_factory=Limits)
+    rows: Sequence[Mapping[str, Any]] | None = None
 
     def call(self) -> str:
         """The message for the child, as JSON; without outputs and settings, which it asks for."""
@@ -77,6 +78,7 @@ class ChildRequest:
                     "state": self.state,
                     "connectors": self.connectors,
                     "environ": self.environ,
+                    "rows": None if self.rows is None else rows.pack(self.rows),
                     "policy": self.policy.as_json(),
                 }
             },

@@ -1,21 +1,15 @@
-"""The two ends of a copy as a job writes them, and what this version does not offer yet."""
+"""The two ends of a copy as a job writes them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-_NAME_BYTES = 63  # NAMEDATALEN - 1
+from nomaflow.connectors import statement
+from nomaflow.errors import NomaflowError, StepError
 
-UNAVAILABLE: dict[str, tuple[Any, ...]] = {
-    "transform": (None,),
-    "streams": ("auto", 1),
-    "type_coercion": ("none",),
-    "decimal_mode": ("preserve",),
-    "strip_both_columns": ([], ()),
-}
-"""Settings that load with these values only."""
+_NAME_BYTES = 63  # NAMEDATALEN - 1
 
 
 class _End(BaseModel):
@@ -52,7 +46,7 @@ class Source(_End):
         return value if value is None else identifier(value)
 
     @model_validator(mode="after")
-    def _one(self) -> Source:
+    def _one(self) -> Self:
         if (self.table is None) == (self.query is None):
             raise ValueError("give either `table` or `query`")
         if self.query is not None and (self.schema_name or self.where):
@@ -60,6 +54,19 @@ class Source(_End):
                 "`schema` and `where` belong to a `table`; write them into the `query`"
             )
         return self
+
+    def check_parameters(self, dialect: str) -> None:
+        """StepError when a `:name` has no value, or a value no `:name`."""
+        try:
+            names = statement.parse(f"{self.query or ''} {self.where or ''}", dialect).names
+        except NomaflowError as error:
+            raise StepError(f"the source: {error.message}", retryable=False) from None
+        if missing := [name for name in dict.fromkeys(names) if name not in self.params]:
+            raise StepError(f"the source uses `:{missing[0]}`; give it in `source.params`")
+        if unused := [name for name in self.params if name not in names]:
+            raise StepError(
+                f"`source.params` gives `{unused[0]}`, and the source has no `:{unused[0]}`"
+            )
 
 
 class Target(_End):
@@ -86,10 +93,3 @@ def identifier(value: str) -> str:
             f"the name {value!r:.80} has {len(value.encode())} bytes; PostgreSQL keeps at most 63"
         )
     return value
-
-
-def offered(name: str, value: Any) -> Any:
-    """The value of a setting; ValueError when this version does not offer it."""
-    if value in UNAVAILABLE[name] or (isinstance(value, str) and "${" in value):
-        return value
-    raise ValueError(f"`{name} = {value!r}` is not available in this version")

@@ -9,8 +9,9 @@ import asyncpg
 
 from nomaflow.connectors.postgres import PostgresConnector
 from nomaflow.errors import StepError
-from nomaflow.steps.copying.postgres.catalog import Table
 from nomaflow.steps.copying.naming import listed, quoted
+from nomaflow.steps.copying.orders import Changes
+from nomaflow.steps.copying.postgres.catalog import Table
 
 _MERGE_DELETES = 17  # MERGE ... WHEN NOT MATCHED BY SOURCE came with PostgreSQL 17
 # Equal keys of these types are equal to the last bit; of others (citext, numeric) the target
@@ -19,19 +20,6 @@ _ONE_SPELLING = frozenset(
     {"bool", "int2", "int4", "int8", "oid", "uuid", "date", "timestamp", "timestamptz"}
     | {"text", "varchar", "bytea"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What became of the target's rows."""
-
-    inserted: int = 0
-    updated: int = 0
-    deleted: int = 0
-
-    @property
-    def total(self) -> int:
-        return self.inserted + self.updated + self.deleted
 
 
 @dataclass(frozen=True, slots=True)

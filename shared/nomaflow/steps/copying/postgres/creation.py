@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from nomaflow.errors import StepError
-from nomaflow.steps.copying.postgres.catalog import Column
 from nomaflow.steps.copying.naming import listed, qualified, quoted
+from nomaflow.steps.copying.postgres.catalog import Column
 from nomaflow.steps.copying.postgres.reading import Reading
 
 
@@ -68,5 +68,5 @@ async def _is_known(connection: Any, name: str) -> bool:
 def _primary_key(reading: Reading, wanted: Mapping[str, str]) -> tuple[str, ...]:
     """The source table's key under the target's names, when all of it is copied."""
     new_names = {old: new for new, old in wanted.items()}
-    key = reading.table.primary_key if reading.table else ()
+    key = reading.key
     return tuple(new_names[name] for name in key) if all(n in new_names for n in key) else ()

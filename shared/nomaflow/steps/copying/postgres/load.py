@@ -2,40 +2,64 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import asyncpg
 
 from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.base import StepRunContext
-from nomaflow.steps.copying.postgres import columns, passage, reading
-from nomaflow.steps.copying.postgres.columns import COMPLAINT, Crossing, Pair
 from nomaflow.steps.copying.naming import listed, qualified
-from nomaflow.steps.copying.postgres.passage import Format, Into, Passed
+from nomaflow.steps.copying.orders import Passed
+from nomaflow.steps.copying.postgres import columns, passage, reading, streams
+from nomaflow.steps.copying.postgres.columns import COMPLAINT, Crossing, Pair
+from nomaflow.steps.copying.postgres.passage import Format, Into
 from nomaflow.steps.copying.postgres.reading import Reading
+from nomaflow.steps.copying.postgres.streams import Lane, Streams
+from nomaflow.steps.copying.progress import Progress, Sum
 
-_EVENT_SECONDS = 0.25
-_LINE_SECONDS = 1.0
+ARRIVALS = "nomaflow_arrivals"
+Put = Callable[[bytes], Awaitable[None]]
 # data exception, undefined object (regclass), feature not supported (NaN to bigint)
 _VALUE_ERRORS = ("22", "42P01", "42704", "0A000")
 _COMPLAINT = re.compile(rf'"{COMPLAINT}(\d+):(.*?)"(?: \(SQLSTATE|;)', re.DOTALL)
 
 
+class Arrivals(Protocol):
+    """Rows that do not come by a COPY of PostgreSQL's own, as lines of COPY's text form."""
+
+    @property
+    def dropped(self) -> int:
+        """Rows so far that a transform did not pass on."""
+
+    async def send(self, columns: Sequence[str], put: Put) -> int:
+        """Give away the lines of these source columns; how many there were."""
+
+    async def estimate(self) -> int | None:
+        """About how many rows will come, or None."""
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One copy's rows: where they are read, through which connections, and how each crosses."""
+    """One copy's rows: where they are read, through which connections, and how each crosses.
+
+    With `arrivals` the reading is a temporary table of the target's connection with the types
+    the rows have, which only takes those rows that need a conversion there.
+    """
 
     ctx: StepRunContext
-    source: PostgresConnector
+    source: SqlConnector
     target: PostgresConnector
     reading: Reading
     one_server: bool
     batch_size: int
+    streams: Streams = 1
+    arrivals: Arrivals | None = None
     crossings: tuple[Crossing, ...] = ()
 
     @property
@@ -47,39 +71,89 @@ class Load:
     def form(self) -> Format:
         return "text" if any(crossing.needs_text for crossing in self.crossings) else "binary"
 
+    @property
+    def origin(self) -> PostgresConnector:
+        """Where the reading is: the source, or the target when the rows arrive there first."""
+        if self.arrivals is None and isinstance(self.source, PostgresConnector):
+            return self.source
+        return self.target
+
+    def only(self, names: Sequence[str]) -> Load:
+        """The same load with no other target columns than these."""
+        kept = tuple(found for found in self.crossings if found.pair.target.name in names)
+        return replace(self, crossings=kept)
+
     async def paired(self, pairs: Sequence[Pair], *, same_database: bool) -> Load:
         """The same load with its columns decided; StepError for types that cannot be converted."""
         crossings = tuple(
             columns.crossing(pair, number, same_database=same_database)
             for number, pair in enumerate(pairs)
         )
-        connection = await self.source.raw()
+        connection = await self.origin.raw()
         for crossing in crossings:
             if crossing.probe is not None:
                 await _check(connection, crossing)
         return replace(self, crossings=crossings)
 
-    async def fill(self, into: Into) -> Passed:
+    async def streams_for(self, *, stashed: bool) -> int:
+        """How many streams this copy uses."""
+        if self.one_server or self.arrivals is not None:
+            return 1
+        return await streams.wanted(self.streams, self.origin, self.reading, stashed=stashed)
+
+    async def fill(self, into: Into, lanes: Sequence[Lane] = ()) -> Passed:
         """Read every row of the source into a table, within the target's current transaction."""
         heard = Progress(self.ctx, self.reading.estimated_rows, self.batch_size)
         try:
-            if self.one_server:
+            if self.arrivals is not None:
+                passed = await self._arrived(self.arrivals, into, heard)
+            elif self.one_server:
                 passed = await self._inside(into)
             else:
-                async with reading.snapshot(self.source, self.reading) as tail:
-                    values = ", ".join(crossing.value for crossing in self.crossings)
-                    passed = await passage.copy(
-                        self.source,
-                        f"SELECT {values} {tail}\n",
-                        self.target,
-                        into,
-                        form=self.form,
-                        heard=heard,
-                    )
+                passed = await self._streamed(into, heard, lanes)
         except StepError as error:
             raise self._explained(error) from error.__cause__
         heard.finish(passed.written)
         return passed
+
+    async def _streamed(self, into: Into, heard: Progress, given: Sequence[Lane]) -> Passed:
+        lanes = given or (Lane(self.origin, self.target),)
+        values = ", ".join(crossing.value for crossing in self.crossings)
+        whole = Sum(heard, len(lanes))
+        async with streams.snapshots(lanes, self.reading) as tails:
+            heard.total = await reading.estimate(self.origin, self.reading, tails[0])
+            parts = [
+                passage.copy(
+                    lane.source,
+                    f"SELECT {values} {tail}\n",
+                    lane.target,
+                    into,
+                    form=self.form,
+                    heard=whole.part(number),
+                )
+                for number, (lane, tail) in enumerate(zip(lanes, tails, strict=True))
+            ]
+            passed = await _together(parts)
+        return Passed(sum(part.read for part in passed), sum(part.written for part in passed))
+
+    async def _arrived(self, arrivals: Arrivals, into: Into, heard: Progress) -> Passed:
+        """Straight into the table where COPY reads every value as it should be, else by a stop."""
+        heard.total = await arrivals.estimate()
+        names = [crossing.pair.source.name for crossing in self.crossings]
+
+        async def read(put: Put) -> int:
+            return await arrivals.send(names, put)
+
+        if all(crossing.reads_as_text for crossing in self.crossings):
+            passed = await passage.write(read, self.target, into, form="text", heard=heard)
+            return replace(passed, dropped=arrivals.dropped)
+        stop = Into("pg_temp", ARRIVALS, tuple(names))
+        passed = await passage.write(read, self.target, stop, form="text", heard=heard)
+        moved = await self._inside(into)
+        connection = await self.target.raw()
+        with self.target.translated():
+            await connection.execute(f"TRUNCATE {qualified('pg_temp', ARRIVALS)}")
+        return Passed(passed.read, moved.written, arrivals.dropped)
 
     async def _inside(self, into: Into) -> Passed:
         """Source and target are one database: the rows never leave the server."""
@@ -121,46 +195,16 @@ class Load:
         return StepError(f"{error.message}; converted columns: {', '.join(converted)}")
 
 
-class Progress:
-    """Tells listeners four times a second and the log once a second how far a copy has come."""
-
-    def __init__(self, ctx: StepRunContext, total: int | None, batch_size: int) -> None:
-        self._ctx = ctx
-        self._total = total
-        self._batch = batch_size
-        self._started = self._event = self._line = time.monotonic()
-
-    def __call__(self, rows: int) -> None:
-        now = time.monotonic()
-        if now - self._event < _EVENT_SECONDS:
-            return
-        self._event = now
-        self._tell(rows, self._total, last=False)
-        if now - self._line >= _LINE_SECONDS:
-            self._line = now
-            self._ctx.log.info(self._sentence(rows, self._total, "about "))
-
-    def finish(self, rows: int) -> None:
-        """Every row has passed; the count is exact now."""
-        self._tell(rows, rows, last=True)
-        self._ctx.log.info(self._sentence(rows, rows, ""))
-
-    def _tell(self, rows: int, total: int | None, *, last: bool) -> None:
-        self._ctx.progress(
-            rows,
-            total,
-            "rows",
-            self._sentence(rows, total, "" if last else "about "),
-            batch=-(-rows // self._batch),
-            batches=None if total is None else -(-max(total, rows) // self._batch),
-            is_last=last,
-        )
-
-    def _sentence(self, rows: int, total: int | None, about: str) -> str:
-        seconds = max(time.monotonic() - self._started, 0.001)
-        batches = f" of {-(-max(total, rows) // self._batch)}" if total else ""
-        said = f"batch {-(-rows // self._batch)}{batches} · {about}{rows:,} rows"
-        return f"{said} · {rows / seconds:,.0f} rows/s".replace(",", " ")
+async def _together(parts: Sequence[Coroutine[Any, Any, Passed]]) -> list[Passed]:
+    """Every stream to its end; the first that fails ends the others and is the one to tell."""
+    if len(parts) == 1:
+        return [await parts[0]]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(part) for part in parts]
+    except* StepError as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 async def _check(connection: Any, crossing: Crossing) -> None:

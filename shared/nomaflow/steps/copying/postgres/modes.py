@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from nomaflow.errors import StepError
+from nomaflow.steps.copying.naming import listed
+from nomaflow.steps.copying.orders import Changes, Limits, Outcome, Passed
 from nomaflow.steps.copying.postgres import (
     apply,
     bare,
@@ -17,27 +18,19 @@ from nomaflow.steps.copying.postgres import (
     guard,
     reading,
     sequences,
+    stashes,
+    streams,
     swap,
 )
-from nomaflow.steps.copying.postgres.apply import Changes, Stash
+from nomaflow.steps.copying.postgres.apply import Stash
 from nomaflow.steps.copying.postgres.catalog import Table
 from nomaflow.steps.copying.postgres.load import Load
-from nomaflow.steps.copying.naming import listed, quoted
-from nomaflow.steps.copying.postgres.passage import Into, Passed
+from nomaflow.steps.copying.postgres.passage import Into
+from nomaflow.steps.copying.postgres.streams import Lane
 
-_STASH = "nomaflow_stash"
-_STASH_SQL = f"pg_temp.{quoted(_STASH)}"
 _WORTH_ANALYZING = 0.1
 _WRITERS_SECONDS = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What must hold before a copy is kept."""
-
-    min_rows: int
-    max_delete: str | int | None
-    check_rows: bool
+_LANE_LOCK_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +48,35 @@ class Work:
         return f"{self.schema}.{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a copy did; `path` says how the rows became visible."""
-
-    source_rows: int
-    target_rows: int
-    path: str
-    changes: Changes
-
-
 async def append(work: Work, table: Table) -> Outcome:
     """Add the source's rows to the target's, all or none."""
     load = work.load
-    async with load.target.transaction():
-        passed = await load.fill(Into(table.schema, table.name, load.names))
-        _check(work, passed)
-        await _advance(load, table)
-    return Outcome(passed.read, passed.written, "append", Changes(inserted=passed.written))
+    wanted = await load.streams_for(stashed=False)
+    async with streams.lanes(load.ctx, load.origin, load.target, wanted) as lanes:
+        async with load.target.transaction(), _together(lanes[1:]):
+            passed = await load.fill(Into(table.schema, table.name, load.names), lanes)
+            _check(work, passed)
+            await _advance(load, table)
+    path = "append" if len(lanes) == 1 else f"append in {len(lanes)} streams"
+    return Outcome(passed, path, Changes(inserted=passed.written))
+
+
+@asynccontextmanager
+async def _together(lanes: Sequence[Lane]) -> AsyncIterator[None]:
+    """A transaction on every further lane, each kept only once all rows have arrived."""
+    async with AsyncExitStack() as stack:
+        for lane in lanes:
+            await stack.enter_async_context(lane.target.transaction())
+            connection = await lane.target.raw()
+            with lane.target.translated():
+                # Two streams with one key would wait for each other for ever.
+                await connection.execute(f"SET LOCAL lock_timeout = '{_LANE_LOCK_MS}ms'")
+        yield
+        for lane in lanes:
+            connection = await lane.target.raw()
+            with lane.target.translated():
+                # What is checked at the commit is checked before the first of them.
+                await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 async def upsert(work: Work, table: Table) -> Outcome:
@@ -82,7 +86,7 @@ async def upsert(work: Work, table: Table) -> Outcome:
         async with load.target.transaction():
             changes = await apply.upsert(load.target, table, stash)
             await _advance(load, table)
-    return Outcome(passed.read, passed.written, "upsert", changes)
+    return Outcome(passed, "upsert", changes)
 
 
 async def overwrite(work: Work, table: Table) -> Outcome:
@@ -91,12 +95,7 @@ async def overwrite(work: Work, table: Table) -> Outcome:
     In place unless a new table would lose nothing and most rows change.
     """
     load = work.load
-    reason = "one server" if load.one_server else None
-    if work.limits.max_delete is not None:
-        reason = "max_delete"
-    if reason is None:
-        with load.target.translated():
-            reason = await bare.reason_to_stay(await load.target.raw(), table)
+    reason = await reason_to_stay(work, table)
     if reason is None:
         return await _renamed(work, table)
     load.ctx.log.debug(f"{work.shown} is changed in place: {reason}")
@@ -104,7 +103,18 @@ async def overwrite(work: Work, table: Table) -> Outcome:
         async with load.target.transaction():
             changes = await _in_place(work, table, stash)
         await _analyze(load, table, changes, stash)
-    return Outcome(passed.read, stash.rows, "in_place", changes)
+    return Outcome(passed, "in_place", changes)
+
+
+async def reason_to_stay(work: Work, table: Table) -> str | None:
+    """A word for why an overwrite changes the target in place; None when it may be replaced."""
+    load = work.load
+    if work.limits.max_delete is not None:
+        return "max_delete"
+    if load.one_server:
+        return "one server"
+    with load.target.translated():
+        return await bare.reason_to_stay(await load.target.raw(), table)
 
 
 async def create(work: Work) -> Outcome:
@@ -124,7 +134,7 @@ async def create(work: Work) -> Outcome:
         _check(work, passed)
         with load.target.translated():
             await connection.execute(f"ANALYZE {table.sql}")
-    return Outcome(passed.read, passed.written, "created", Changes(inserted=passed.written))
+    return Outcome(passed, "created", Changes(inserted=passed.written))
 
 
 async def _renamed(work: Work, table: Table) -> Outcome:
@@ -140,30 +150,25 @@ async def _renamed(work: Work, table: Table) -> Outcome:
             same = await swap.is_mostly_the_same(connection, table, stash)
         if not same and await swap.take_place(load.target, table, twin):
             changes = Changes(inserted=passed.written)
-            return Outcome(passed.read, passed.written, "renamed", changes)
+            return Outcome(passed, "renamed", changes)
         changes = await _in_place(work, table, stash)
         with load.target.translated():
             await connection.execute(f"DROP TABLE {twin.sql}")
-    return Outcome(passed.read, stash.rows, "in_place", changes)
+    return Outcome(passed, "in_place", changes)
 
 
 @asynccontextmanager
 async def _stashed(work: Work, table: Table) -> AsyncIterator[tuple[Stash, Passed]]:
-    """The rows in a temporary table of the connection, which no crash can leave behind."""
-    load = work.load
-    connection = await load.target.raw()
-    async with load.target.transaction():
-        with load.target.translated():
-            await connection.execute(f"DROP TABLE IF EXISTS {_STASH_SQL}")
-            await connection.execute(
-                f"CREATE TEMPORARY TABLE {quoted(_STASH)} AS "
-                f"SELECT {listed(load.names)} FROM {table.sql} WITH NO DATA"
-            )
-        passed = await load.fill(Into("pg_temp", _STASH, load.names))
+    """The rows in a table of their own, beside the target."""
+    wanted = await work.load.streams_for(stashed=True)
+    if wanted > 1 and await stashes.may_share(work.load.target, table):
+        async with stashes.shared(work.load, table, wanted) as (stash, passed):
+            _check(work, passed)
+            yield stash, passed
+        return
+    async with stashes.own(work.load, table) as (stash, passed):
         _check(work, passed)
-    yield Stash(_STASH_SQL, load.names, passed.written), passed
-    with load.target.translated():
-        await connection.execute(f"DROP TABLE {_STASH_SQL}")
+        yield stash, passed
 
 
 async def _in_place(work: Work, table: Table, stash: Stash) -> Changes:
@@ -179,7 +184,9 @@ async def _in_place(work: Work, table: Table, stash: Stash) -> Changes:
     ):
         raise StepError(f"{work.shown} stayed locked by others for {_WRITERS_SECONDS:g} s")
     with load.target.translated():
-        limit = await _deletable(connection, work, table)
+        before = 0
+        if work.limits.max_delete is not None:
+            before = await connection.fetchval(f"SELECT count(*) FROM {table.sql}")
         if key := table.row_key(stash.columns):
             # All the join of both tables asks the planner; other columns cost time only.
             await connection.execute(f"ANALYZE {stash.sql} ({listed(key)})")
@@ -187,23 +194,11 @@ async def _in_place(work: Work, table: Table, stash: Stash) -> Changes:
     vanished = changes.deleted
     if not key:
         vanished = max(0, changes.deleted - changes.inserted)
-    if limit is not None and vanished > limit:
-        raise StepError(
-            f"{vanished} rows would vanish from {work.shown}, and max_delete = "
-            f"{work.limits.max_delete} allows {limit}; nothing was changed"
-        )
+    work.limits.check_deleted(vanished, before, work.shown)
     await _advance(load, table)
     if work.limits.check_rows:
         await _check_target(load, table, stash)
     return changes
-
-
-async def _deletable(connection: Any, work: Work, table: Table) -> int | None:
-    limit = work.limits.max_delete
-    if not isinstance(limit, str):
-        return limit
-    rows = await connection.fetchval(f"SELECT count(*) FROM {table.sql}")
-    return int(rows * float(limit.removesuffix("%")) / 100)
 
 
 async def _check_target(load: Load, table: Table, stash: Stash) -> None:
@@ -216,19 +211,9 @@ async def _check_target(load: Load, table: Table, stash: Stash) -> None:
 
 
 def _check(work: Work, passed: Passed) -> None:
-    limits = work.limits
-    if passed.read < limits.min_rows:
-        raise StepError(
-            f"the source ({work.load.reading.shown}) has {passed.read} rows, fewer than min_rows = "
-            f"{limits.min_rows}; nothing was changed"
-        )
+    work.limits.check_passed(passed, work.load.reading.shown, work.shown)
     if not passed.read:
         work.load.ctx.log.warning(f"the source ({work.load.reading.shown}) has no rows")
-    if limits.check_rows and passed.read != passed.written:
-        raise StepError(
-            f"{passed.read} rows left the source and {passed.written} arrived in {work.shown}; "
-            "nothing was kept"
-        )
 
 
 async def _advance(load: Load, table: Table) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.steps.copying.orders import Passed
 
 Format = Literal["binary", "text"]
 Heard = Callable[[int], None]
@@ -33,14 +34,6 @@ _SAMPLE_EVERY = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
-    """How many rows left the source and how many the target took."""
-
-    read: int
-    written: int
-
-
-@dataclass(frozen=True, slots=True)
 class Into:
     """Where COPY writes; `frozen` rows are seen by older snapshots too (a table just created)."""
 
@@ -48,6 +41,10 @@ class Into:
     table: str
     columns: tuple[str, ...]
     frozen: bool = False
+
+
+Reader = Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[int]]
+"""Reads a source to its end: gives every portion of whole rows away, answers how many rows."""
 
 
 async def copy(
@@ -63,17 +60,29 @@ async def copy(
 
     StepError from whichever side fails; the target's transaction then holds nothing of it.
     """
-    reading, writing = await source.raw(), await target.raw()
+    reading = await source.raw()
+
+    async def read(put: Callable[[bytes], Awaitable[None]]) -> int:
+        with source.translated():
+            return _count(str(await reading.copy_from_query(select, output=put, format=form)))
+
+    return await write(read, target, into, form=form, heard=heard)
+
+
+async def write(
+    read: Reader, target: PostgresConnector, into: Into, *, form: Format, heard: Heard
+) -> Passed:
+    """Write what `read` reads into a table, while it is read."""
+    writing = await target.raw()
     stream = _Stream(form, heard)
 
-    async def read() -> str:
+    async def whole() -> int:
         try:
-            with source.translated():
-                return str(await reading.copy_from_query(select, output=stream.put, format=form))
+            return await read(stream.put)
         finally:
             stream.end()
 
-    reader = asyncio.create_task(read())
+    reader = asyncio.create_task(whole())
     try:
         while not stream.is_over:
             with target.translated():
@@ -89,10 +98,10 @@ async def copy(
     except BaseException:
         await _stopped(reader)  # a failure of the source's own is the one to tell
         raise
-    return Passed(_count(await reader), stream.written)
+    return Passed(await reader, stream.written)
 
 
-async def _stopped(reader: asyncio.Task[str]) -> None:
+async def _stopped(reader: asyncio.Task[int]) -> None:
     """End the reading side; raises its failure when it had one."""
     reader.cancel()
     with suppress(asyncio.CancelledError):

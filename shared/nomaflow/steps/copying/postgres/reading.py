@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from nomaflow.connectors import statement
 from nomaflow.connectors.postgres import PostgresConnector
-from nomaflow.errors import NomaflowError, StepError
+from nomaflow.errors import StepError
+from nomaflow.steps.copying.naming import qualified, quoted
 from nomaflow.steps.copying.postgres import catalog
 from nomaflow.steps.copying.postgres.catalog import Column, Table
-from nomaflow.steps.copying.naming import qualified, quoted
 from nomaflow.steps.copying.settings import Source
 
 _READABLE = frozenset("rpvmf")
@@ -35,11 +35,16 @@ class Reading:
     table: Table | None
     types: dict[str, str]
     params: dict[str, Any]
+    key: tuple[str, ...] = ()
+
+    @property
+    def has_condition(self) -> bool:
+        return "\nWHERE" in self.tail
 
     @property
     def estimated_rows(self) -> int | None:
         """How many rows the server believes a whole table has, or None when it cannot know."""
-        whole = self.table is not None and "\nWHERE" not in self.tail
+        whole = self.table is not None and not self.has_condition
         return (self.table.estimated_rows or None) if self.table and whole else None
 
 
@@ -58,11 +63,8 @@ async def describe(connector: PostgresConnector, source: Source) -> Reading:
     else:
         shown = f"{connector.name}: a query"
     tail = _tail(source)
-    try:
-        names = statement.parse(tail).names
-    except NomaflowError as error:
-        raise StepError(f"the source: {error.message}", retryable=False) from None
-    _check_parameters(names, source)
+    source.check_parameters("postgresql")
+    names = statement.parse(tail).names
     types = await connector.parameter_types(f"SELECT {tail}") if names else {}
     columns = table.columns if table else ()
     if table is None:
@@ -73,7 +75,8 @@ async def describe(connector: PostgresConnector, source: Source) -> Reading:
         await connector.describe(f"SELECT {tail}")
     if not columns:
         raise StepError(f"the source ({shown}) has no columns")
-    return Reading(shown, tail, columns, table, types, dict(source.params))
+    key = table.primary_key if table else ()
+    return Reading(shown, tail, columns, table, types, dict(source.params), key)
 
 
 @asynccontextmanager
@@ -96,6 +99,16 @@ async def snapshot(connector: PostgresConnector, reading: Reading) -> AsyncItera
         raise
     with connector.translated():
         await block.commit()
+
+
+async def estimate(connector: PostgresConnector, reading: Reading, tail: str) -> int | None:
+    """About how many rows will come: by the catalogue, else by the server's plan of the query."""
+    if reading.estimated_rows is not None:
+        return reading.estimated_rows
+    connection = await connector.raw()
+    with connector.translated():
+        plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) SELECT {tail}\n")
+    return int(plan[0]["Plan"]["Plan Rows"])
 
 
 async def filled(connector: PostgresConnector, reading: Reading) -> str:
@@ -132,15 +145,6 @@ def _tail(source: Source) -> str:
     table = str(source.table)
     name = qualified(source.schema_name, table) if source.schema_name else quoted(table)
     return f"FROM {name}" + (f"\nWHERE (\n{source.where}\n)" if source.where else "")
-
-
-def _check_parameters(names: Sequence[str], source: Source) -> None:
-    if missing := [name for name in dict.fromkeys(names) if name not in source.params]:
-        raise StepError(f"the source uses `:{missing[0]}`; give it in `source.params`")
-    if unused := [name for name in source.params if name not in names]:
-        raise StepError(
-            f"`source.params` gives `{unused[0]}`, and the source has no `:{unused[0]}`"
-        )
 
 
 def _asked(source: Source) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 
 from nomaflow.steps.base import StepLog
-from nomaflow.steps.copying.postgres.catalog import Table
 from nomaflow.steps.copying.naming import quoted
+from nomaflow.steps.copying.postgres.catalog import Table
 
 
 async def advance(connection: Any, table: Table, copied: Sequence[str], log: StepLog) -> None:

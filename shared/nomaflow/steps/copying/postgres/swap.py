@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.steps.copying.naming import qualified, quoted
 from nomaflow.steps.copying.postgres import bare, catalog, guard
 from nomaflow.steps.copying.postgres.apply import Stash
 from nomaflow.steps.copying.postgres.catalog import Table
-from nomaflow.steps.copying.naming import qualified, quoted
 
 LOCK_SECONDS = 30.0
 """How long the exclusive lock is asked for before the rows are applied in place instead."""

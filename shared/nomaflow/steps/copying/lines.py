@@ -1,0 +1,51 @@
+"""Rows as lines of COPY's text form, which PostgreSQL and MariaDB both read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import cast
+
+_SPECIAL = re.compile(r"[\\\t\n\r]")
+_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+NULL = "\\N"
+
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_PLAIN = {"t": "\t", "n": "\n", "r": "\r", "b": "\b", "f": "\f", "v": "\v"}
+
+
+def encode(columns: Sequence[Sequence[str | None]]) -> bytes:
+    """Columns of texts as lines; None is NULL."""
+    cells = [_cells(column) for column in columns]
+    text = "\n".join(map("\t".join, zip(*cells, strict=True)))
+    return (text + "\n").encode() if text or cells else b""
+
+
+def _cells(column: Sequence[str | None]) -> Sequence[str]:
+    if None in column:
+        return [NULL if cell is None else _escaped(cell) for cell in column]
+    texts = cast("Sequence[str]", column)
+    if _SPECIAL.search("".join(texts)) is None:
+        return texts
+    return [_escaped(cell) for cell in texts]
+
+
+def _escaped(cell: str) -> str:
+    if _SPECIAL.search(cell) is None:
+        return cell
+    return _SPECIAL.sub(lambda found: _ESCAPES[found.group()], cell)
+
+
+def decode(portion: bytes) -> list[list[str | None]]:
+    """Whole lines as rows of texts."""
+    text = portion.decode()
+    rows = [line.split("\t") for line in text.split("\n")[:-1]]
+    if "\\" not in text:
+        return cast("list[list[str | None]]", rows)
+    return [[None if cell == NULL else _unescaped(cell) for cell in row] for row in rows]
+
+
+def _unescaped(cell: str) -> str:
+    if "\\" not in cell:
+        return cell
+    return _ESCAPED.sub(lambda found: _PLAIN.get(found.group(1), found.group(1)), cell)

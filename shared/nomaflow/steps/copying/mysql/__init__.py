@@ -1,0 +1,1 @@
+"""A copy into MySQL or MariaDB, and what their catalogue says."""

@@ -1,0 +1,1 @@
+"""Sources of a copy that PostgreSQL's own COPY does not read."""

@@ -1,0 +1,103 @@
+"""What every source of a copy can tell and give, whichever database it is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from nomaflow.steps.copying import cells, lines
+from nomaflow.steps.copying.kinds import Field, Word
+
+Put = Callable[[bytes], Awaitable[None]]
+Rows = Sequence[Sequence[Any]]
+
+
+class Wanted(Protocol):
+    """A column of the target, of whichever database."""
+
+    @property
+    def name(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How a target reads the text of values that databases spell differently."""
+
+    hex_prefix: str = ""
+    zone: str = "+00:00"
+    true: str = "1"
+    false: str = "0"
+
+
+POSTGRES = Spelling(hex_prefix="\\x")
+MYSQL = Spelling(zone="")
+
+
+class Origin(ABC):
+    """A described source. `dropped` counts rows that a transform did not pass on."""
+
+    shown: str
+    fields: tuple[Field, ...]
+    key: tuple[str, ...] = ()
+    dropped: int = 0
+
+    def field(self, name: str) -> Field:
+        return next(field for field in self.fields if field.name == name)
+
+    async def estimate(self) -> int | None:
+        """About how many rows there are, or None."""
+        return None
+
+    @abstractmethod
+    async def count(self) -> int:
+        """How many rows there are now."""
+
+    @abstractmethod
+    def rows(self, names: Sequence[str]) -> AsyncGenerator[Rows, None]:
+        """The rows of these columns in one snapshot, by the batch: numbers, text, bytes, times."""
+
+    def objects(self, names: Sequence[str]) -> AsyncGenerator[Rows, None]:
+        """The same as a function would like them: times and decimals of Python's own."""
+        return self.rows(names)
+
+    async def send(self, names: Sequence[str], spelling: Spelling, put: Put) -> int:
+        """Give the rows away as lines of COPY's text form; how many there were.
+
+        StepError naming column, row and value for a value that is not of its column's kind.
+        """
+        fields = [self.field(name) for name in names]
+        count = 0
+        async with aclosing(self.rows(names)) as batches:
+            async for batch in batches:
+                columns = cells.transposed(batch, len(fields))
+                texts = [
+                    _spelled(field, cells.texts(field, column, count + 1), spelling)
+                    for field, column in zip(fields, columns, strict=True)
+                ]
+                await put(lines.encode(texts))
+                count += len(batch)
+        return count
+
+    async def close(self) -> None:
+        """Nothing more is asked of it."""
+
+
+def _spelled(field: Field, texts: cells.Texts, spelling: Spelling) -> cells.Texts:
+    match field.kind.word:
+        case Word.BYTES if spelling.hex_prefix:
+            return [None if cell is None else spelling.hex_prefix + cell for cell in texts]
+        case Word.INSTANT if spelling.zone != "+00:00":
+            return [None if cell is None else in_utc(cell, spelling.zone) for cell in texts]
+        case _:
+            return texts
+
+
+def in_utc(cell: str, zone: str) -> str:
+    """An instant in UTC with the target's way of saying so."""
+    if not cell.endswith("+00:00"):
+        cell = cells.text(datetime.fromisoformat(cell))
+    return cell.removesuffix("+00:00") + zone

@@ -1,0 +1,1 @@
+"""A copy into PostgreSQL, and how PostgreSQL is read."""

@@ -1,0 +1,1 @@
+"""A copy into SQLite, and what its catalogue says."""
