@@ -222,3 +222,63 @@ async def test_a_value_of_a_connector_that_turns_out_wrong_is_told_without_it(sh
     assert run["status"] == "failed"
     assert "connector `api`: `timeout_seconds" in run["error"]["message"]
     assert "sesame" not in str(run)
+
+
+async def test_a_steps_time_covers_the_body_and_a_try_that_ran_out_of_it_is_tried_again(
+    shop, worker, server
+):
+    async def drip(_request):
+        server.writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
+        while True:
+            server.writer.write(b"x")
+            await server.writer.drain()
+            await asyncio.sleep(0.05)
+
+    server.answer = drip
+    await shop.declare(
+        f"""
+        [[jobs]]
+        name = "j"
+        [jobs.retry]
+        attempts = 2
+        base_seconds = 0.05
+        [[jobs.steps]]
+        name = "pull"
+        type = "http"
+        url = "{server.url}"
+        timeout_seconds = 1
+        """
+    )
+    run = await shop.run("j")
+    assert (run["status"], run["error"]["category"]) == ("failed", "timeout")
+    assert "timeout after 1 s" in run["error"]["message"]
+    assert len(server.received) == 2
+
+
+async def test_a_large_body_reaches_the_next_step_whole_and_history_as_a_preview(
+    shop, worker, server
+):
+    items = [{"id": number, "text": "x" * 1000} for number in range(2000)]
+    server.replies(as_json(items))
+    await shop.declare(
+        f"""
+        [[jobs]]
+        name = "j"
+        [[jobs.steps]]
+        name = "fetch"
+        type = "http"
+        url = "{server.url}"
+        [[jobs.steps]]
+        name = "send on"
+        type = "http"
+        method = "PUT"
+        url = "{server.url}"
+        body = "${{out:fetch.body}}"
+        """
+    )
+    run = await shop.run("j")
+    assert run["status"] == "succeeded", run["error"]
+    assert json.loads(server.received[1].body) == items
+    fetched = (await shop.steps(run["id"]))[0]
+    assert fetched["summary"] == "status=200 · body=2000 items"
+    assert len(json.dumps(fetched["output"])) < 70_000
