@@ -104,8 +104,8 @@ class Table:
             fit = int(await self._connector.scalar(statements.rows()))
             if rows and not fit:
                 raise StepError(
-                    f"none of the {rows} rows fits {self._settings.shown}: "
-                    f"{self._failures.examples[-1]}; nothing was changed",
+                    f"none of the {rows} rows fits {(await self._look()).shown}: "
+                    f"{self._failures.examples[0]}; nothing was changed",
                     retryable=False,
                 )
             if gone:
