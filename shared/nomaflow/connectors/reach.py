@@ -72,5 +72,5 @@ def _url_hosts(url: str | None) -> Iterator[str]:
     for place in (*netloc.split(","), *query.get("host", ())):
         if place.startswith("["):
             yield place[1:].partition("]")[0]
-        elif host := place.rpartition(":")[0] if place.rpartition(":")[2].isdigit() else place:
+        elif host := place.partition(":")[0]:
             yield host

@@ -52,8 +52,9 @@ def in_plain(table: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, 
                 word = re.sub(r"[^A-Za-z0-9_]", "_", name).lower()
                 yield place, f"`{name}` is a secret: write ${{secret:{word}}} and give it apart"
         else:
-            found = _PLAIN_USERINFO.search(part)
-            if found is not None and not _WHOLE.search(found.group("password")):
+            # A reference holds a colon of its own.
+            found = _PLAIN_USERINFO.search(_WHOLE.sub("$", part))
+            if found is not None and "$" not in found.group("password"):
                 words = (
                     f"`{name}` holds a password: write ${{secret:password}} in its place and give "
                     "it apart, or give the connector by parts"
