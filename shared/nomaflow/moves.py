@@ -74,7 +74,8 @@ def _onward(held: Held, closing: StepChange, onward: Onward) -> Move:
 
 def _completed(held: Held, *closing: StepChange) -> Move:
     """End a run whose chain came to its end: `partial` where a link left something undone."""
-    undone = [why for link in (*held.steps, *closing) if (why := _undone(link))]
+    links: tuple[StepState | StepChange, ...] = (*held.steps, *closing)
+    undone = [why for link in links if (why := _undone(link))]
     if undone:
         return _move(held, R.PARTIAL, *closing, reason="partial: " + ", ".join(undone))
     return _move(held, R.SUCCEEDED, *closing)
