@@ -30,6 +30,7 @@ from nomaflow.vault import Vault
 from nomaflow_api.boards import JobBoard, RunBoard
 from nomaflow_api.failures import AWAY
 from nomaflow_api.feeds import Feeds
+from nomaflow_api.installer import Installer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -103,6 +104,7 @@ class Backing:
         self.known = KnownConnectors(self.project, self.vault, self.secrets)
         self.redis = connection.connect(options.redis_url)
         self.bell = Bell(self.redis)
+        self.installer = Installer()
         self.opened = asyncio.Event()
         self._db: Database | None = None
         self._feeds: Feeds | None = None
@@ -145,6 +147,7 @@ class Backing:
                     jobs.look_for_ever,
                     self._hear,
                     self._watch,
+                    lambda: self.installer.carry_for_ever(db, self.bell),
                     lambda: _beat(db, name),
                 ):
                     group.create_task(_for_ever(part))

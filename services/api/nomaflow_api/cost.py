@@ -45,6 +45,8 @@ LENGTHS: Mapping[str, int] = {
     "Job.presets": 2,
     "Job.dependsOn": 2,
     "Job.dependencies": 2,
+    "Installation.runs": 20,
+    "RunListPayload.runs": 20,
     "Query.blackouts": 20,
     "Job.inFlight": 5,
     "Job.watermarks": 2,

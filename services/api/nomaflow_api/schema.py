@@ -16,6 +16,7 @@ from nomaflow_api.functions import CallableQueries
 from nomaflow_api.graph_feed import EVENT_TYPES
 from nomaflow_api.graph_jobs import Job
 from nomaflow_api.graph_runs import Run, StepRun
+from nomaflow_api.installing import InstallMutations, InstallQueries
 from nomaflow_api.jobs import JobMutations, JobQueries
 from nomaflow_api.live import Subscription
 from nomaflow_api.nodes import NodeQueries
@@ -45,6 +46,7 @@ class Query(
     SystemQueries,
     CallableQueries,
     ExternalQueries,
+    InstallQueries,
 ):
     pass
 
@@ -56,6 +58,7 @@ class Mutation(
     ConnectorMutations,
     ExternalMutations,
     ClosingMutations,
+    InstallMutations,
     SyncMutations,
 ):
     pass
