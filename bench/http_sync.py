@@ -1,8 +1,8 @@
 """http_sync through a real worker, beside a hand-written loop of httpx and unnest, in one run.
 
-Both read the same 100 000 items from the same stub (a process of its own), map them the same way and
-upsert them into the same table with batches of the same size. Ours also keeps history, checkpoints,
-progress and counts.
+Both read the same 100 000 items from the same stub (a process of its own), map them the same way
+and upsert them into the same table with batches of the same size. Ours also keeps history,
+checkpoints, progress and counts.
 """
 
 import asyncio
@@ -70,19 +70,19 @@ async def main() -> None:
     home = Path(tempfile.mkdtemp(prefix="nomaflow-bench-", dir="/tmp"))
     servers = EmbeddedServers(home)
     await servers.start()
-    stub = subprocess.Popen(
-        [sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True
+    stub = await asyncio.create_subprocess_exec(
+        sys.executable, __file__, "--serve", stdout=subprocess.PIPE
     )
     try:
         assert stub.stdout is not None
-        url = stub.stdout.readline().strip()
+        url = (await stub.stdout.readline()).decode().strip()
         await migrate.upgrade(servers.database_url)
         folder = home / "project"
         async with workshop(servers.database_url, servers.redis_url, folder) as shop, working(shop):
             await bench(shop, url)
     finally:
         stub.kill()
-        stub.wait()
+        await stub.wait()
         await servers.stop()
         shutil.rmtree(home, ignore_errors=True)
 
