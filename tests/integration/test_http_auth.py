@@ -320,6 +320,30 @@ async def test_credentials_with_letters_beyond_ascii_arrive_as_utf_8(server):
     assert raw.encode("latin-1").decode() == "Bearer jeton-é✓"
 
 
+@pytest.mark.parametrize(
+    "auth",
+    [
+        {"type": "bearer", "token": "ses\name"},
+        {"type": "api_key", "key": "ses\r\nX-B: ame"},
+        {"type": "api_key", "key": "ses\x00ame"},
+    ],
+)
+async def test_credentials_that_no_header_can_carry_are_told_without_being_repeated(server, auth):
+    with pytest.raises(StepError, match="credentials hold a line break") as caught:
+        await RealContext().run(HttpStep.model_validate({"url": server.url, "auth": auth}))
+    assert not caught.value.retryable
+    assert "ame" not in caught.value.message
+    assert server.received == []
+
+
+async def test_blanks_around_credentials_are_no_part_of_them(server):
+    auth = {"type": "bearer", "token": "sesame \t"}
+    step = {"url": server.url, "auth": auth, "headers": {"X-A": " b "}}
+    await RealContext().run(HttpStep.model_validate(step))
+    (request,) = server.received
+    assert (request.header("authorization"), request.header("x-a")) == ("Bearer sesame", "b")
+
+
 OAUTH = {
     "type": "oauth2",
     "token_url": "https://h/t",

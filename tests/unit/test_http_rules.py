@@ -4,11 +4,14 @@ from ipaddress import ip_address
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nomaflow.connectors import decoding, headers, http_client, outbound
 from nomaflow.connectors.auth import ApiKeyAuth
 from nomaflow.connectors.http import HttpPolicy, HttpSettings
 from nomaflow.connectors.http_client import HttpClient, Request
+from nomaflow.connectors.http_hops import Hop
 from nomaflow.errors import StepError
 
 OPEN = HttpPolicy(allow_private=True)
@@ -195,3 +198,40 @@ async def test_a_broken_or_unknown_encoding_is_told():
         await decoding.body(_answer(_gzip(b"x" * 50_000)[:-20], "gzip"), 10**6)
     with pytest.raises(StepError, match="not asked for"):
         await decoding.body(_answer(b"x", "br"), 1000)
+
+
+DIRECTIONS = ["/", "//", "..", ".", "%2e", "%2F", "\\", "@", ":", "#", "?", "&", "=", "[", "]", "%"]
+WORDS = ["http:", "https://", "h", "evil.example", "127.0.0.1", "a", "0", " ", "é"]
+DOTS = ["\u2025", "\uff0e", "\u3002"]
+PIECES = st.sampled_from([*DIRECTIONS, *WORDS, *DOTS])
+
+
+@given(st.lists(PIECES, max_size=9).map("".join))
+@settings(max_examples=1500, deadline=None)
+def test_no_url_leads_away_from_its_connector(url):
+    """Whatever stands where a relative URL is meant, credentials stay with host and path."""
+    base = httpx.URL("https://h/v3/x")
+    try:
+        found = HttpClient(HttpSettings(str(base))).address(Request("GET", url))
+    except StepError:
+        return
+    # What the address says is what goes over the wire.
+    wire = httpx.URL(str(found))
+    for one in (found, wire):
+        assert (one.scheme, one.host, one.port) == ("https", "h", None), str(found)
+    if not httpx.URL(url).is_absolute_url:
+        assert wire.raw_path.startswith(b"/v3/x"), str(found)
+        assert ".." not in wire.path.split("/")
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_a_header_is_carried_whole_or_refused(name, value):
+    hop = Hop("GET", httpx.URL("https://h/"), None, None)
+    try:
+        draft = hop.draft({name: value})
+    except StepError:
+        return
+    raw = [(key, said) for key, said in draft.headers.raw if key.lower() == name.lower().encode()]
+    if name.lower() != "accept-encoding":
+        assert [said for _, said in raw] == [value.strip(" \t").encode()]
+    assert b"\n" not in b"".join(key + said for key, said in draft.headers.raw)

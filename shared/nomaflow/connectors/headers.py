@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import httpx
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
-_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")  # RFC 9110 section 5.5
+_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")  # RFC 9110 section 5.5
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te"})
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _TOKEN_LIKE = re.compile(r"(?=[^/]*\d)[A-Za-z0-9_\-=.:~]{20,}")

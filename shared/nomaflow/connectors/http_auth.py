@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import httpx
 
-from nomaflow.connectors import signing
+from nomaflow.connectors import headers, signing
 from nomaflow.connectors.auth import (
     AnyAuth,
     ApiKeyAuth,
@@ -18,6 +18,7 @@ from nomaflow.connectors.auth import (
     OAuth2Auth,
 )
 from nomaflow.connectors.oauth2 import Post, Tokens
+from nomaflow.errors import StepError
 
 AUTHORIZATION = "authorization"
 
@@ -35,21 +36,21 @@ class Credentials:
         own = {name.lower() for name in given}
         if isinstance(auth, ApiKeyAuth):
             if auth.place == "header" and auth.name.lower() not in own:
-                draft.headers[auth.name] = auth.key
+                _put(draft, auth.key, name=auth.name)
             auth = None
         if AUTHORIZATION in own:
             return None
         match auth:
             case None if url.userinfo:
                 user, _, password = url.userinfo.decode("ascii").partition(":")
-                draft.headers[AUTHORIZATION] = _basic(unquote(user), unquote(password))
+                _put(draft, _basic(unquote(user), unquote(password)))
             case BearerAuth():
-                draft.headers[AUTHORIZATION] = f"Bearer {auth.token}"
+                _put(draft, f"Bearer {auth.token}")
             case BasicAuth():
-                draft.headers[AUTHORIZATION] = _basic(auth.username, auth.password)
+                _put(draft, _basic(auth.username, auth.password))
             case OAuth2Auth():
                 token = await self._tokens.get(auth)
-                draft.headers[AUTHORIZATION] = f"Bearer {token}"
+                _put(draft, f"Bearer {token}")
                 return token
             case AwsSigV4Auth():
                 signing.sign(draft, auth)
@@ -64,6 +65,15 @@ class Credentials:
 def in_query(auth: AnyAuth | None) -> dict[str, str]:
     """The query parameter that carries a key, if that is its place."""
     return {auth.name: auth.key} if isinstance(auth, ApiKeyAuth) and auth.place == "query" else {}
+
+
+def _put(draft: httpx.Request, value: str, name: str = AUTHORIZATION) -> None:
+    try:
+        headers.checked({name: value})
+    except ValueError:
+        words = "the credentials hold a line break or control character, which no header can carry"
+        raise StepError(words, retryable=False) from None
+    draft.headers[name] = value.strip(" \t")
 
 
 def _basic(user: str, password: str) -> str:

@@ -142,7 +142,8 @@ class HttpClient:
     async def _followed(self, url: httpx.URL, request: Request) -> Reply:
         """The answer at the end of every redirect that is to be followed."""
         started = time.monotonic()
-        given = httpx.Headers({**self.settings.headers, **request.headers}, encoding="utf-8")
+        layers = (self.settings.headers, request.headers)
+        given = {name.lower(): value for layer in layers for name, value in layer.items()}
         content, kind = http_body.content(request.body, given.get("content-type"))
         hop = Hop(request.method, url, content, kind)
         for _ in range(REDIRECTS_AT_MOST + 1):
@@ -242,6 +243,9 @@ def _told(where: str) -> Iterator[None]:
         raise StepError(
             f"{where}: {error.message}", category=error.category, retryable=error.retryable
         ) from None
+    except httpx.LocalProtocolError:  # its words quote what could not be sent
+        words = f"{where}: the request is not one that HTTP can carry"
+        raise StepError(words, retryable=False) from None
     except httpx.TimeoutException as error:
         sent = not isinstance(error, _NOT_SENT)
         what = "no answer" if sent else "no connection"

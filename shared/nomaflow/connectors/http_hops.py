@@ -37,7 +37,9 @@ class Hop:
                 headers.checked(layer)
             except ValueError as error:
                 raise StepError(str(error), retryable=False) from None
-            fields.update({name: value for name, value in layer.items() if self._takes(name)})
+            for name, value in layer.items():
+                if self._takes(name):
+                    fields[name] = value.strip(" \t")
         fields["Accept-Encoding"] = decoding.ACCEPTED
         url = self.url.copy_with(userinfo=b"") if self.url.userinfo else self.url
         made = httpx.Request(self.method, url, headers=fields.raw, content=self.content)
