@@ -128,8 +128,9 @@ class Attempt:
                 result = await prepared.step.carry_out(self._context)
             marks = {**result.watermarks, **self._context.proposed}
             if marks and self._claimed.dry_run:
-                words = ", ".join(f"{name} to {value}" for name, value in marks.items())
-                self._context.log.info(" ".join(("would move the watermarks:", words)))
+                moved = ", ".join(f"{name} to {value}" for name, value in marks.items())
+                said = f"would move the watermarks: {moved}"
+                self._context.log.info(said)
                 marks = {}
             result = replace(result, watermarks=marks)
             return Outcome(result=result, shown=shown)

@@ -40,8 +40,9 @@ class Calling:
         starting = asyncio.create_task(self._start(call))
         try:
             started = await asyncio.shield(starting)
-            words = "started run" if started.created else "waits on for run"
-            log.info(" ".join((words, str(started.run_id), f"of job `{call.job}`")))
+            did = "started" if started.created else "waits on for"
+            said = f"{did} run {started.run_id} of job `{call.job}`"
+            log.info(said)
             await self._tools.children.ended(self._tools.db, started.run_id)
         except asyncio.CancelledError:
             await asyncio.wait({starting}, timeout=1)

@@ -120,6 +120,7 @@ class Chain:
             self._log.exception("the run could not be carried on")
             with contextlib.suppress(LostClaimError, UnwritableError):
                 await self.record.write(moves.give_up(self.held, self._masked(error)))
+                await self._end_children("its parent run could not be carried on")
         finally:
             if clock is not None:
                 clock.cancel()
