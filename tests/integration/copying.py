@@ -26,8 +26,8 @@ class Pair:
         self, source: str | dict[str, Any], target: str | dict[str, Any], **settings: Any
     ) -> StepResult:
         """Run one copy; a plain name is a table."""
-        dry_run = settings.pop("dry_run", False)
-        self.context = RealContext(self.connectors, dry_run=dry_run)
+        dry_run, python = settings.pop("dry_run", False), settings.pop("python", None)
+        self.context = RealContext(self.connectors, dry_run=dry_run, python=python)
         raw = {
             "source": {"connector": "ops", **_end(source)},
             "target": {"connector": "reports", **_end(target)},

@@ -40,6 +40,7 @@ MYSQL = Spelling(zone="")
 class Origin(ABC):
     """A described source. `dropped` counts rows that a transform did not pass on."""
 
+    dialect: str
     shown: str
     fields: tuple[Field, ...]
     key: tuple[str, ...] = ()

@@ -23,6 +23,8 @@ _ROWS_PER_PORTION = 2_000
 class MysqlOrigin(Origin):
     """A described table or query of MySQL or MariaDB."""
 
+    dialect = "mysql"
+
     def __init__(
         self,
         connector: MysqlConnector,

@@ -29,6 +29,8 @@ Spell = Callable[[Column, Field, int], str]
 class PostgresOrigin(Origin):
     """A described table or query of PostgreSQL."""
 
+    dialect = "postgresql"
+
     def __init__(self, connector: PostgresConnector, described: Reading) -> None:
         self._connector = connector
         self._reading = described

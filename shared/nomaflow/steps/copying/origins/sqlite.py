@@ -21,6 +21,8 @@ BATCH = 5_000
 class SqliteOrigin(Origin):
     """A described table or query of SQLite."""
 
+    dialect = "sqlite"
+
     def __init__(
         self,
         connector: SqliteConnector,

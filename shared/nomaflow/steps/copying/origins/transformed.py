@@ -55,6 +55,7 @@ class Transformed(Origin):
         self._names = tuple(field.name for field in inner.fields)
         self._batches = self._called()
         self._first: list[_Batch] = []
+        self.dialect = inner.dialect
         self.shown = inner.shown
         self.key = inner.key
 
@@ -130,10 +131,12 @@ class Transformed(Origin):
         """Any text goes into a column of text; a kind of its own asks for its own values."""
         if spelling is not POSTGRES and field.kind.word is not Word.TEXT:
             return cells.texts(field, values, batch.first_row)
-        as_array = self._is_array(field.name)
+        as_array, as_whole = self._is_array(field), self._is_whole(field)
         return [
             None
             if value is None
+            else str(int(value))
+            if as_whole and isinstance(value, Decimal | float) and value == value // 1
             else _array(value)
             if as_array and isinstance(value, list | tuple)
             else "\\x" + value.hex()
@@ -142,9 +145,13 @@ class Transformed(Origin):
             for value in values
         ]
 
-    def _is_array(self, name: str) -> bool:
-        column = (self._wanted or {}).get(name)
-        return getattr(column, "type_name", "").startswith("_")
+    def _is_array(self, field: Field) -> bool:
+        column = (self._wanted or {}).get(field.name)
+        return getattr(column, "type_name", field.declared[-2:]).startswith(("_", "[]"))
+
+    def _is_whole(self, field: Field) -> bool:
+        column = (self._wanted or {}).get(field.name)
+        return getattr(column, "type_name", "") in {"int2", "int4", "int8"}
 
     async def _answered(self) -> AsyncGenerator[_Batch, None]:
         expected = {field.name for field in self.fields}

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from nomaflow.connectors.postgres import PostgresConnector
 from nomaflow.errors import StepError
-from nomaflow.steps.copying.kinds import Field, Kind, Word
+from nomaflow.steps.copying.kinds import FROM_FUNCTION, Field, Kind, Word
 from nomaflow.steps.copying.naming import qualified, quoted
 from nomaflow.steps.copying.origins.base import POSTGRES, Origin
 from nomaflow.steps.copying.postgres import catalog
 from nomaflow.steps.copying.postgres.catalog import Column, Table
 from nomaflow.steps.copying.postgres.kinds import declared
-from nomaflow.steps.copying.postgres.load import ARRIVALS, Put
+from nomaflow.steps.copying.postgres.diagnosis import ARRIVALS
+from nomaflow.steps.copying.postgres.load import Put
 from nomaflow.steps.copying.postgres.reading import Reading
 
 
@@ -42,16 +44,18 @@ async def likeness(
     Its types hold every value of the origin's kinds; `wanted` are the target columns they are
     for, by the names of the origin.
     """
-    columns = ", ".join(
-        f"{quoted(field.name)} {_type(field, wanted.get(field.name))}" for field in origin.fields
-    )
+    connection = await target.raw()
+    types = {field.name: _type(field, wanted.get(field.name)) for field in origin.fields}
+    if origin.dialect == "postgresql" and not wanted:
+        with target.translated():
+            types |= await _own_types(connection, origin)
+    columns = ", ".join(f"{quoted(name)} {made}" for name, made in types.items())
     for field in origin.fields:
         if len(field.name.encode()) > 63:  # noqa: PLR2004  NAMEDATALEN - 1
             raise StepError(
                 f"the source column {field.name!r} has a name longer than PostgreSQL keeps; rename "
                 "it in `columns` or in `source.query`"
             )
-    connection = await target.raw()
     name = qualified("pg_temp", ARRIVALS)
     with target.translated():
         await connection.execute(f"DROP TABLE IF EXISTS {name}")
@@ -64,6 +68,19 @@ async def likeness(
         for column, field in zip(table.columns, origin.fields, strict=True)
     )
     return Reading(origin.shown, f"FROM {name}", found, None, {}, {}, origin.key)
+
+
+async def _own_types(connection: Any, origin: Origin) -> dict[str, str]:
+    """Types of PostgreSQL's own that came by way of a function, as far as the target has them."""
+    declared_types = {
+        field.name: field.declared for field in origin.fields if field.declared != FROM_FUNCTION
+    }
+    known = await connection.fetch(
+        "SELECT t FROM unnest($1::text[]) AS t WHERE pg_catalog.to_regtype(t) IS NOT NULL",
+        list(declared_types.values()),
+    )
+    found = {row["t"] for row in known}
+    return {name: made for name, made in declared_types.items() if made in found}
 
 
 def _type(field: Field, target: Column | None) -> str:

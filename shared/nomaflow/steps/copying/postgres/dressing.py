@@ -49,7 +49,7 @@ def _measured(new: Column, old: Column, column: dress.Dressed) -> Column:
         return new
     if old.type_name == new.type_name:
         return replace(new, typmod=old.typmod, full_type=old.full_type, declared=old.full_type)
-    if kind.word is Word.TEXT and new.type_name == "varchar" and old.typmod >= 0:
+    if kind.word is Word.TEXT and old.typmod >= 0:
         spelled = f"character varying({kind.size})"
         return replace(new, typmod=old.typmod, full_type=spelled, declared=spelled)
     return new

@@ -16,14 +16,14 @@ from nomaflow.errors import StepError
 from nomaflow.steps.base import StepRunContext
 from nomaflow.steps.copying.naming import listed, qualified
 from nomaflow.steps.copying.orders import Passed
-from nomaflow.steps.copying.postgres import columns, passage, reading, streams
+from nomaflow.steps.copying.postgres import columns, diagnosis, passage, reading, streams
 from nomaflow.steps.copying.postgres.columns import COMPLAINT, Crossing, Pair
+from nomaflow.steps.copying.postgres.diagnosis import ARRIVALS
 from nomaflow.steps.copying.postgres.passage import Format, Into
 from nomaflow.steps.copying.postgres.reading import Reading
 from nomaflow.steps.copying.postgres.streams import Lane, Streams
 from nomaflow.steps.copying.progress import Progress, Sum
 
-ARRIVALS = "nomaflow_arrivals"
 Put = Callable[[bytes], Awaitable[None]]
 # data exception, undefined object (regclass), feature not supported (NaN to bigint)
 _VALUE_ERRORS = ("22", "42P01", "42704", "0A000")
@@ -149,8 +149,14 @@ class Load:
             return replace(passed, dropped=arrivals.dropped)
         stop = Into("pg_temp", ARRIVALS, tuple(names))
         passed = await passage.write(read, self.target, stop, form="text", heard=heard)
-        moved = await self._inside(into)
         connection = await self.target.raw()
+        try:
+            async with self.target.transaction():
+                moved = await self._inside(into)
+        except StepError as error:
+            if COMPLAINT not in error.message and not connection.is_closed():
+                await diagnosis.explain(self.target, self.crossings)
+            raise
         with self.target.translated():
             await connection.execute(f"TRUNCATE {qualified('pg_temp', ARRIVALS)}")
         return Passed(passed.read, moved.written, arrivals.dropped)
