@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from ipaddress import ip_address
 
 import httpx
@@ -82,6 +83,28 @@ async def test_the_address_that_was_checked_is_the_one_connected_to(server, name
 async def test_one_bad_address_among_good_ones_is_enough(names, hidden):
     names["both.test"] = [[PUBLIC, hidden]]
     assert "SSRF_BLOCKED" in await refused(HttpSettings(policy=CLOSED), "http://both.test/")
+
+
+async def test_a_dead_address_does_not_keep_the_next_one_waiting(server, names, monkeypatch):
+    """203.0.113.1 is nobody's (RFC 5737): no answer comes, or none at all can be expected."""
+    names["half-dead.test"] = [["203.0.113.1", "127.0.0.1"]]
+    monkeypatch.setattr(outbound, "PATIENCE_SECONDS", 0.01)
+    started = time.monotonic()
+    async with HttpClient(HttpSettings()) as client:
+        reply = await client.send(Request("GET", f"http://half-dead.test:{server.port}/"))
+    assert reply.status == 200
+    assert time.monotonic() - started < 5
+
+
+def test_families_take_turns():
+    given = [ip_address(text) for text in ("::1", "::2", "::3", "10.0.0.1", "10.0.0.2")]
+    assert [str(one) for one in outbound._alternating(given)] == [
+        "::1",
+        "10.0.0.1",
+        "::2",
+        "10.0.0.2",
+        "::3",
+    ]
 
 
 async def test_metadata_is_not_reached_under_any_name_even_where_private_is_allowed(names):

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import zip_longest
 from typing import Any
 
 import httpcore
 import httpx
 
-from nomaflow.connectors import headers, trust
+from nomaflow.connectors import headers, racing, trust
 from nomaflow.connectors.http import HttpPolicy, HttpSettings
 from nomaflow.errors import StepError
 
 KEEP_ALIVE_SECONDS = 4.0
 """Idle connections are kept shorter than most servers keep theirs (5 s)."""
+PATIENCE_SECONDS = 0.25
+"""How long one address of a host may keep the next one waiting."""
 
 Address = IPv4Address | IPv6Address
 
@@ -164,15 +168,23 @@ class _Guard(httpcore.AsyncNetworkBackend):
             raise httpcore.ConnectTimeout(words) from None
         for address in addresses:
             check_address(host, address, self._policy)
-        last: Exception | None = None
-        for address in addresses:
-            try:
-                return await self._network.connect_tcp(
-                    str(address), port, timeout, local_address, socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                last = error
-        raise last or httpcore.ConnectError(f"{host} has no address")
+        if not addresses:
+            raise httpcore.ConnectError(f"{host} has no address")
+        ways = [
+            partial(
+                self._network.connect_tcp,
+                str(address),
+                port,
+                timeout,
+                local_address,
+                socket_options,
+            )
+            for address in addresses
+        ]
+        if len(ways) == 1:
+            return await ways[0]()
+        failures = (httpcore.ConnectError, httpcore.ConnectTimeout)
+        return await racing.first(ways, _closed, PATIENCE_SECONDS, failures)
 
     async def connect_unix_socket(
         self,
@@ -186,12 +198,24 @@ class _Guard(httpcore.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
 
+async def _closed(stream: httpcore.AsyncNetworkStream) -> None:
+    await stream.aclose()
+
+
 async def _resolve(host: str, port: int) -> list[Address]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, proto=6)
     except (OSError, UnicodeError) as error:
         raise httpcore.ConnectError(f"the name {host} cannot be resolved: {error}") from None
-    return list(dict.fromkeys(ip_address(str(entry[4][0]).partition("%")[0]) for entry in found))
+    distinct = dict.fromkeys(ip_address(str(entry[4][0]).partition("%")[0]) for entry in found)
+    return _alternating(list(distinct))
+
+
+def _alternating(addresses: list[Address]) -> list[Address]:
+    """IPv6 and IPv4 in turn (RFC 8305 section 4): where one family is dead, the other is next."""
+    first = [one for one in addresses if one.version == addresses[0].version]
+    other = [one for one in addresses if one.version != addresses[0].version]
+    return [one for pair in zip_longest(first, other) for one in pair if one is not None]
 
 
 def _unwrapped(address: Address) -> list[Address]:
