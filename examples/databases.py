@@ -11,6 +11,7 @@ FILLED_BY = {
     "ops": HERE / "nightly-sync" / "operational.sql",
     "reporting": HERE / "nightly-sync" / "reporting.sql",
     "billing": HERE / "billing" / "billing.sql",
+    "people": HERE / "ldap-mirror" / "users.sql",
     "shop": HERE / "row-count-assertion" / "shop.sql",
 }
 

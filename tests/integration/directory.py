@@ -186,6 +186,11 @@ def missing_programs() -> str | None:
     return None
 
 
+def refuse(reason: str) -> None:
+    """Skip the test, or fail it where CI is set."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
 def person(number: int) -> str:
     """One person in LDIF; every tenth has no mail, every fourth has three numbers."""
     uid = f"u{number:05}"
@@ -302,6 +307,6 @@ def running(users: int = USERS, extra: str = "") -> Iterator[Directory]:
 def directory() -> Iterator[Directory]:
     """A slapd with 2 500 people, for this test alone: change what you like."""
     if reason := missing_programs():
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+        refuse(reason)
     with running() as made:
         yield made

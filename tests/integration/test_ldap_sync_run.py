@@ -60,8 +60,7 @@ async def declare(shop, url, *, job="", step="", how='connector = "directory"', 
             line.strip() for line in CONNECTOR.format(url=url, who=READER, more=more).splitlines()
         )
     )
-    synced = await shop.declare(JOB.format(job=job, step=step, how=how, people=PEOPLE))
-    return synced
+    await shop.declare(JOB.format(job=job, step=step, how=how, people=PEOPLE))
 
 
 async def everything_kept(shop):
