@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from graphql import build_schema, parse, validate
 
-from nomaflow.cli import documents
+from nomaflow.cli import clock_documents, connector_documents, documents
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLES = REPOSITORY / "services" / "api" / "console" / "src" / "examples"
@@ -16,7 +16,10 @@ def schema():
     return build_schema((REPOSITORY / "schema.graphql").read_text())
 
 
-@pytest.mark.parametrize("document", documents.ALL, ids=lambda text: " ".join(text.split()[:2]))
+SENT = (*documents.ALL, *connector_documents.ALL, *clock_documents.ALL)
+
+
+@pytest.mark.parametrize("document", SENT, ids=lambda text: " ".join(text.split()[:2]))
 def test_what_the_command_line_sends_is_valid(schema, document):
     assert validate(schema, parse(document)) == []
 

@@ -60,6 +60,35 @@ def print_watermarks(marks: list[JSON]) -> None:
     _show(console, table)
 
 
+def print_connectors(found: list[JSON]) -> None:
+    console = talk.console()
+    now = datetime.now(UTC)
+    table = _table("CONNECTOR", "KIND", "FROM", "LAST TEST", "JOBS")
+    for each in found:
+        test = each["lastTest"]
+        tested: Text | str = "never"
+        if test:
+            when = _when(test["at"], now, relative=console.is_terminal)
+            tested = Text.assemble(_colour(test), f" {when}")
+        origin = "connectors.toml" if each["origin"] == "FILE" else "the API"
+        origin = "this installation" if each["name"] == "default" else origin
+        table.add_row(each["name"], each["kind"], origin, tested, " ".join(each["jobs"]))
+    _show(console, table)
+
+
+def print_connector_tests(tests: list[JSON]) -> None:
+    console = talk.console()
+    table = _table("CONNECTOR", "TEST", "TOOK", "WHAT IT SAID")
+    for test in tests:
+        took = words.duration(test["milliseconds"] / 1000)
+        table.add_row(test["name"], Text.assemble(_colour(test)), took, test["message"])
+    _show(console, table)
+
+
+def _colour(test: JSON) -> tuple[str, str]:
+    return ("green", "green") if test["ok"] else ("red", "red")
+
+
 def _why(run: JSON) -> str:
     """Say why a run is where it is, what it waits for, and how often a worker died under it."""
     if run["waitingFor"]:

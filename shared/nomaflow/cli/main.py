@@ -16,7 +16,19 @@ from nomaflow.errors import NomaflowError
 
 # Each module here has `register(app)`, which adds its commands. Their own imports stay light
 # and the heavy ones sit inside the commands, so that `nomaflow --help` answers at once.
-ROOMS = ("up", "programs", "health", "declared", "jobs", "syncs", "logs", "external")
+ROOMS = (
+    "up",
+    "programs",
+    "health",
+    "declared",
+    "jobs",
+    "connectors",
+    "syncs",
+    "logs",
+    "external",
+    "clock",
+    "closing",
+)
 
 app = typer.Typer(
     name="nomaflow",

@@ -40,6 +40,20 @@ def step_enabled(given: Iterable[str]) -> dict[str, bool]:
     return switches
 
 
+def nested(option: str, given: Iterable[str]) -> dict[str, Any]:
+    """Read `A.B=VALUE`s as tables in a table."""
+    table: dict[str, Any] = {}
+    for name, chosen in _pairs(option, given).items():
+        *outer, last = name.split(".")
+        place = table
+        for part in outer:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise _wrong(option, name, f"leads into `{part}`, which is no table")
+        place[last] = chosen
+    return table
+
+
 def value(text: str) -> Any:
     """Read a value as JSON where it is JSON (5, true, null, [1], {"a": 1}), else as plain text."""
     try:
