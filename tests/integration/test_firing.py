@@ -349,7 +349,7 @@ async def test_ahead_prepares_and_commits_on_the_instant(db, bell):
     await pause(db, T0 - 9999 * DAY, T0, "paused")
     looks = await ahead.looks(db, due)
     assert len(looks) == 31
-    firing_all = asyncio.create_task(ahead.fire(db, bell, looks, due))
+    firing_all = asyncio.create_task(ahead.fire(db, bell, looks, due, ahead.Pace()))
     while datetime.now(UTC) < due - timedelta(milliseconds=100):
         assert await db.fetchval("SELECT count(*) FROM runs") == 0  # nothing before its time
         await asyncio.sleep(0.05)

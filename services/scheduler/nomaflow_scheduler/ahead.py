@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nomaflow.store import firing
@@ -25,9 +26,26 @@ if TYPE_CHECKING:
 BATCHES = 3
 """Transactions that wait for the instant; each takes a connection of the pool."""
 BATCH = 500
-LEAD_SECONDS = 0.04
-LEAD_SECONDS_EACH = 0.0006
-"""How long preparing takes at most, and how much more with each clock."""
+LEAST_SECONDS = 0.03
+MOST_SECONDS = 0.9
+"""Bounds of how long before the instant it begins."""
+SAFETY = 1.5
+
+
+@dataclass(slots=True)
+class Pace:
+    """How long preparing takes here, learnt from each time: seconds for each clock."""
+
+    each: float = 0.001
+
+    def lead(self, count: int) -> float:
+        """How long before the instant so many clocks are prepared, in seconds."""
+        return min(LEAST_SECONDS + SAFETY * self.each * count, MOST_SECONDS)
+
+    def learn(self, seconds: float, count: int) -> None:
+        """Take the last time into account; a slow one at once, fast ones by and by."""
+        taken = max(seconds - LEAST_SECONDS / 2, 0) / count
+        self.each = max(taken, 0.8 * self.each + 0.2 * taken)
 
 
 async def looks(db: Database, due_at: datetime) -> list[Look]:
@@ -36,18 +54,18 @@ async def looks(db: Database, due_at: datetime) -> list[Look]:
     return [look for look in found if look.due_at is None]
 
 
-def lead(count: int) -> float:
-    """How long before the instant so many clocks are prepared, in seconds."""
-    return LEAD_SECONDS + LEAD_SECONDS_EACH * count
-
-
-async def fire(db: Database, bell: Bell, found: Sequence[Look], due_at: datetime) -> Ticked:
+async def fire(
+    db: Database, bell: Bell, found: Sequence[Look], due_at: datetime, pace: Pace
+) -> Ticked:
     """Prepare these clocks and commit them at `due_at` by the database's clock.
 
     What somebody else holds, or what does not plainly fire, is left to the tick that follows.
     """
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
 
     async def until_due(now: datetime) -> None:
+        pace.learn(loop.time() - begun, len(found))
         await asyncio.sleep(max((due_at - now).total_seconds(), 0))
 
     async def serve(part: Sequence[Look]) -> Ticked:

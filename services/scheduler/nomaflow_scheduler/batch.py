@@ -11,13 +11,12 @@ from uuid import UUID
 
 import structlog
 
-from nomaflow import birth, clocks, dispatch, overlap
+from nomaflow import clocks, dispatch, overlap
 from nomaflow.dependencies import Standing
 from nomaflow.lifecycle import RunStatus
 from nomaflow.overlap import InFlight
 from nomaflow.store import firing, missed, runs, standings
-from nomaflow.store.births import NewRun
-from nomaflow.store.firing import Advance, Entry
+from nomaflow.store.firing import Advance, Birth, Entry
 from nomaflow_scheduler import closing, lateness, templates, verdict
 from nomaflow_scheduler.templates import Template
 from nomaflow_scheduler.verdict import Surroundings, Verdict
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from nomaflow.store.database import Connection, Database
     from nomaflow.store.firing import Closures, Held, JobFacts, Look, OpenSlot
     from nomaflow.store.schedules import ScheduleRow
+    from nomaflow_scheduler.closing import Sky
     from nomaflow_scheduler.lateness import Served
 
 log = structlog.get_logger(__name__)
@@ -84,14 +84,14 @@ class Batch:
     """What one transaction decides about, and what it will write."""
 
     now: datetime
-    closures: Closures
+    sky: Sky
     jobs: dict[UUID, JobFacts]
     templates: dict[UUID, templates.Found]
     standings: dict[str, Standing]
     in_flight: dict[UUID, list[InFlight]]
     turns: dict[UUID, Turn] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
-    births: list[NewRun] = field(default_factory=list)
+    births: list[Birth] = field(default_factory=list)
     replaced: list[tuple[int, tuple[InFlight, ...]]] = field(default_factory=list)
     turn_takers: list[UUID] = field(default_factory=list)
     postponed: dict[UUID, datetime] = field(default_factory=dict)
@@ -154,7 +154,7 @@ async def _read(
     bounded = {one.run.job_id for one in known if one.overlap != "allow" and one.run.job_id}
     return Batch(
         now=now,
-        closures=closures,
+        sky=closing.sky(closures),
         jobs=jobs,
         templates=found,
         standings=await standings.of(connection, wanted),
@@ -228,7 +228,7 @@ def _around(batch: Batch, clock: ScheduleRow, template: Template) -> Surrounding
     job = batch.jobs[clock.job_id]
     return Surroundings(
         now=batch.now,
-        closing=closing.of(batch.closures, clock, job, template.connectors),
+        closing=closing.of(batch.sky, clock, job, template.connectors),
         template=template,
         standings=batch.standings,
         in_flight=batch.in_flight.get(job.id, ()),
@@ -242,11 +242,8 @@ def _take(
     clock, born = turn.clock, None
     if one.status is not None and isinstance(template, Template):
         born = len(batch.births)
-        run = template.born(due_at, serial=one.serial)
-        if one.status is RunStatus.SKIPPED:
-            run = birth.skipped(run, one.reason or "")
-            turn.gave_way = overlap.is_refusal(run.reason or "")
-        batch.births.append(run)
+        batch.births.append(Birth(template.run, due_at, one.status, one.reason, one.serial))
+        turn.gave_way = turn.gave_way or overlap.is_refusal(one.reason or "")
     if one.fires and born is not None:
         _stand_in(batch, clock.job_id, template, one, born)
         turn.fires += 1
@@ -293,7 +290,7 @@ async def _write(
     ids = await firing.new_ids(connection, len(batch.births)) if batch.births else []
     if batch.turn_takers:
         await runs.take_turns(connection, batch.turn_takers)
-    moment = queued_at or batch.closures.now
+    moment = queued_at or batch.sky.now
     now = await firing.write(
         connection, _newest_only(batch), batch.births, ids, list(_advances(batch)), moment
     )

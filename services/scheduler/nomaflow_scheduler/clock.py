@@ -35,6 +35,7 @@ class Clock:
         self._lead = lead
         self._one = asyncio.Lock()
         self._woken = asyncio.Event()
+        self._pace = ahead.Pace()
 
     def wake(self) -> None:
         """Look again now: a job has changed."""
@@ -93,13 +94,14 @@ class Clock:
         begun = asyncio.get_running_loop().time()
         looks = await ahead.looks(self._db, due_at)
         left = seconds - (asyncio.get_running_loop().time() - begun)
-        if await self._sleep(left - ahead.lead(len(looks))):
+        lead = self._pace.lead(len(looks))
+        if await self._sleep(left - lead):
             return  # a job has changed: look again
         if looks and self._lead.may_fire:
             async with self._one:
-                await ahead.fire(self._db, self._bell, looks, due_at)
+                await ahead.fire(self._db, self._bell, looks, due_at, self._pace)
         else:
-            await self._sleep(ahead.lead(len(looks)))
+            await self._sleep(lead)
 
     async def _sleep(self, seconds: float) -> bool:
         """Wait so long; True when woken before."""

@@ -14,6 +14,7 @@ from nomaflow.errors import NomaflowError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from nomaflow.store.closures import SwitchRow
     from nomaflow.store.firing import Closures, JobFacts
     from nomaflow.store.schedules import ScheduleRow
 
@@ -32,14 +33,14 @@ class Closing:
 
     clock: ScheduleRow
     job: JobFacts
-    closures: Closures
+    switch: SwitchRow
     blackouts: Sequence[Blackout]
     """Those that concern this job."""
     calendar: Calendar | None
 
     def pause(self, due_at: datetime, now: datetime | None = None) -> str | None:
         """Why a pause lets this due time not fire: it fell into one, or one is on (at `now`)."""
-        switch, until = self.closures.switch, self.job.paused_until
+        switch, until = self.switch, self.job.paused_until
         if (now and switch.paused) or _within(due_at, switch.paused_from, switch.paused_until):
             return f"paused: the whole scheduler was paused by {switch.by}"
         if until and ((now and now < until) or _within(due_at, self.job.paused_from, until)):
@@ -90,24 +91,37 @@ class Closing:
         return None
 
 
-def of(closures: Closures, clock: ScheduleRow, job: JobFacts, connectors: Sequence[str]) -> Closing:
-    """Gather what may close this clock; a calendar that is not there closes nothing."""
+@dataclass(frozen=True, slots=True)
+class Sky:
+    """What may close any clock at this moment."""
+
+    now: datetime
+    switch: SwitchRow
+    blackouts: Sequence[Blackout]
+    calendars: Mapping[str, Mapping[str, Any]]
+
+
+def sky(closures: Closures) -> Sky:
+    """Read once, for all clocks of a batch, what the database says."""
     blackouts = [
-        blackout
+        Blackout(
+            row.name,
+            row.from_at,
+            row.until,
+            tuple(row.jobs),
+            tuple(row.connectors),
+            Action(row.action),
+        )
         for row in closures.blackouts
-        if (
-            blackout := Blackout(
-                row.name,
-                row.from_at,
-                row.until,
-                tuple(row.jobs),
-                tuple(row.connectors),
-                Action(row.action),
-            )
-        ).concerns(job.name, connectors)
     ]
-    definition = closures.calendars.get(clock.calendar) if clock.calendar else None
-    return Closing(clock, job, closures, blackouts, _calendar(clock.calendar, definition))
+    return Sky(closures.now, closures.switch, blackouts, closures.calendars)
+
+
+def of(above: Sky, clock: ScheduleRow, job: JobFacts, connectors: Sequence[str]) -> Closing:
+    """Gather what may close this clock; a calendar that is not there closes nothing."""
+    blackouts = [one for one in above.blackouts if one.concerns(job.name, connectors)]
+    definition = above.calendars.get(clock.calendar) if clock.calendar else None
+    return Closing(clock, job, above.switch, blackouts, _calendar(clock.calendar, definition))
 
 
 _parsed: dict[str, tuple[Mapping[str, Any], Calendar | None]] = {}

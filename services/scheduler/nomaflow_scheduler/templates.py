@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nomaflow import birth, definitions
@@ -13,7 +13,6 @@ from nomaflow.job.problems import SpecErrors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
     from uuid import UUID
 
     from nomaflow.job.spec import DependencySpec, JobSpec
@@ -37,10 +36,6 @@ class Template:
     depends_on: Sequence[DependencySpec]
     connectors: Sequence[str]
     fires_when_disabled: bool
-
-    def born(self, due_at: datetime, **facts: Any) -> NewRun:
-        """Return the run of one due time."""
-        return replace(self.run, scheduled_for=due_at, **facts)
 
 
 Found = Template | Exception

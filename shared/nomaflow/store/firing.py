@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nomaflow.lifecycle import RunStatus
 from nomaflow.store.closures import GATE, BlackoutRow, SwitchRow, blackout_of, switch_of
 from nomaflow.store.schedules import COLUMNS, ScheduleRow
 
@@ -40,13 +41,13 @@ async def due(connection: Connection | Database, at: datetime | None, limit: int
     """What is to be looked at by `at` (None: now), the longest due first."""
     rows = await connection.fetch(
         """SELECT * FROM (
-             (SELECT s.id, s.job_id, s.look_at, NULL::timestamptz AS due_at, clock_timestamp()
-              FROM nomaflow.schedules s WHERE s.look_at <= coalesce($1, clock_timestamp())
+             (SELECT s.id, s.job_id, s.look_at, NULL::timestamptz AS due_at, now()
+              FROM nomaflow.schedules s WHERE s.look_at <= coalesce($1, now())
               ORDER BY s.look_at LIMIT $2)
              UNION ALL
-             (SELECT s.id, s.job_id, t.look_at, t.due_at, clock_timestamp()
+             (SELECT s.id, s.job_id, t.look_at, t.due_at, now()
               FROM nomaflow.slots t JOIN nomaflow.schedules s ON s.id = t.schedule_id
-              WHERE t.look_at <= coalesce($1, clock_timestamp())
+              WHERE t.look_at <= coalesce($1, now())
               ORDER BY t.look_at LIMIT $2)) AS found
            ORDER BY look_at""",
         at,
@@ -223,6 +224,17 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Birth:
+    """A run on its way in: what all runs of its clock share, and what is its own."""
+
+    run: NewRun
+    scheduled_for: datetime
+    status: RunStatus
+    reason: str | None = None
+    serial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Advance:
     """A clock set to its next due time."""
 
@@ -294,7 +306,7 @@ async def new_ids(connection: Connection, count: int) -> list[UUID]:
 async def write(
     connection: Connection,
     entries: Sequence[Entry],
-    births: Sequence[NewRun],
+    births: Sequence[Birth],
     ids: Sequence[UUID],
     advances: Sequence[Advance],
     moment: datetime,
@@ -306,8 +318,9 @@ async def write(
     """
     steps = [
         (run_id, position, step)
-        for run_id, run in zip(ids, births, strict=True)
-        for position, step in enumerate(run.steps)
+        for run_id, birth in zip(ids, births, strict=True)
+        if birth.status is not RunStatus.SKIPPED
+        for position, step in enumerate(birth.run.steps)
     ]
     row = await connection.fetchrow(
         _WRITE,
@@ -320,21 +333,21 @@ async def write(
         [e.deadline for e in entries],
         moment,
         list(ids),
-        [b.job_id for b in births],
-        [b.job_name for b in births],
-        [b.job_revision for b in births],
+        [b.run.job_id for b in births],
+        [b.run.job_name for b in births],
+        [b.run.job_revision for b in births],
         [b.status.value for b in births],
         [b.reason for b in births],
-        [b.schedule_id for b in births],
-        [b.schedule_name for b in births],
+        [b.run.schedule_id for b in births],
+        [b.run.schedule_name for b in births],
         [b.scheduled_for for b in births],
-        [dict(b.params) for b in births],
-        [dict(b.overrides) for b in births],
-        [b.log_level for b in births],
-        [b.worker_tag for b in births],
-        [b.priority for b in births],
+        [b.run.params for b in births],
+        [b.run.overrides for b in births],
+        [b.run.log_level for b in births],
+        [b.run.worker_tag for b in births],
+        [b.run.priority for b in births],
         [b.serial for b in births],
-        [b.lock for b in births],
+        [b.run.lock for b in births],
         [s[0] for s in steps],
         [s[1] for s in steps],
         [s[2].name for s in steps],
