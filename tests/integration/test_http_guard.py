@@ -2,8 +2,10 @@
 
 import asyncio
 import socket
+import ssl
 import time
 from ipaddress import ip_address
+from pathlib import Path
 
 import httpx
 import pytest
@@ -264,6 +266,44 @@ async def test_a_proxy_is_no_way_around(server, url):
         HttpSettings(proxy=server.url), "http://169.254.169.254/latest"
     )
     assert server.received == []
+
+
+async def test_through_a_proxy_certificates_are_still_those_of_the_server(server):
+    """The proxy carries bytes; it hears the target's name, and no header meant for it."""
+    pem = Path(__file__).with_name("self_signed.pem")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pem)
+    await server.stop()
+    await server.start(ssl=tls)
+    heard = []
+
+    async def pump(reader, writer):
+        while data := await reader.read(65_536):
+            writer.write(data)
+        writer.close()
+
+    async def carry(reader, writer):
+        heard.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        there, away = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+        await asyncio.gather(pump(reader, away), pump(there, writer), return_exceptions=True)
+
+    proxy = await asyncio.start_server(carry, "127.0.0.1", 0)
+    told = {
+        "kind": "http",
+        "url": server.url,
+        "auth": {"type": "bearer", "token": "for-the-server"},
+        "proxy": f"http://me:for-the-proxy@127.0.0.1:{proxy.sockets[0].getsockname()[1]}",
+    }
+    trusting = spec.parse({**told, "ca_file": str(pem)})
+    assert (await RealContext({"api": trusting}).run(_step("x", connector="api"))).output["status"]
+    assert heard[0].startswith(f"CONNECT 127.0.0.1:{server.port} ")
+    assert "for-the-server" not in heard[0]
+    assert server.received[0].header("authorization") == "Bearer for-the-server"
+    assert server.received[0].header("proxy-authorization") is None
+    with pytest.raises(StepError, match="CERTIFICATE_VERIFY_FAILED"):
+        await RealContext({"api": spec.parse(told)}).run(_step("x", connector="api"))
+    proxy.close()
 
 
 @pytest.mark.parametrize("proxy", ["socks5://h:1", "http://", "nonsense", "http://[::1"])

@@ -33,6 +33,7 @@ def test_an_unknown_type_is_refused_with_the_known_ones():
     ("type_name", "config", "path", "words"),
     [
         ("http", {}, ("url",), "required"),
+        ("http", {"url": " "}, ("url",), "empty"),
         ("http", {"url": "x", "colour": 1}, ("colour",), "no such field"),
         ("http", {"url": "x", "method": "FETCH"}, ("method",), "'GET'"),
         ("http", {"url": "x\r\ny"}, ("url",), "line break"),

@@ -26,7 +26,8 @@ def whole(base_url: str | None, url: str, query: Mapping[str, Any]) -> httpx.URL
         found = httpx.URL(url)
         if base_url is not None:
             base = httpx.URL(base_url)
-            found = _joined(base, found) if url else base
+            has_path = url[:1] not in {"", "?", "#"}
+            found = _joined(base, found, has_path=has_path)
         given = {name: _plain(value) for name, value in query.items() if value is not None}
         found = found.copy_merge_params(given) if given else found
     except (httpx.InvalidURL, UnicodeError, TypeError, ValueError) as error:
@@ -55,7 +56,7 @@ def origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, outbound.plain_host(url.host), port
 
 
-def _joined(base: httpx.URL, url: httpx.URL) -> httpx.URL:
+def _joined(base: httpx.URL, url: httpx.URL, *, has_path: bool) -> httpx.URL:
     if url.is_absolute_url:
         if origin(url) != origin(base):
             raise StepError(
@@ -67,7 +68,7 @@ def _joined(base: httpx.URL, url: httpx.URL) -> httpx.URL:
     if url.scheme or url.host:
         raise StepError(
             f"the URL {headers.shown(url)[:60]!r} is neither absolute nor a path under the "
-            f"connector's {headers.shown(base)}",
+            f"connector's {headers.shown(base)}; begin a path with /",
             retryable=False,
         )
     if any(unquote(part) in {".", ".."} for part in url.path.split("/")):
@@ -77,6 +78,7 @@ def _joined(base: httpx.URL, url: httpx.URL) -> httpx.URL:
         )
     path, _, query = base.raw_path.partition(b"?")
     below, _, own_query = url.raw_path.partition(b"?")
-    path = path.rstrip(b"/") + b"/" + below.lstrip(b"/")
+    if has_path:
+        path = path.rstrip(b"/") + b"/" + below.lstrip(b"/")
     queries = b"&".join(filter(None, (query, own_query)))
     return base.copy_with(raw_path=path + (b"?" + queries if queries else b""))

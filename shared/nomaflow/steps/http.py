@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from nomaflow.connectors import http_tries
 from nomaflow.connectors.auth import Auth, Headers
@@ -43,8 +43,7 @@ class HttpStep(Step):
         None, description="An HTTP connector; its URL is the base of a relative `url`."
     )
     url: str = Field(
-        min_length=1,
-        description="Where to send the request; under a connector, relative to its URL.",
+        description="Where to send the request; under a connector, relative to its URL."
     )
     method: Annotated[Method, BeforeValidator(_upper)] = Field(
         "GET", description="GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS, in any case."
@@ -79,7 +78,9 @@ class HttpStep(Step):
 
     @field_validator("url")
     @classmethod
-    def _one_line(cls, value: str) -> str:
+    def _one_line(cls, value: str, info: ValidationInfo) -> str:
+        if not value.strip() and not info.data.get("connector"):
+            raise ValueError("the URL is empty; only under a connector may it be")
         if any(ord(character) < 32 or ord(character) == 127 for character in value):  # noqa: PLR2004  the control characters of ASCII
             raise ValueError("the URL holds a line break or control character")
         return value.strip()
