@@ -16,6 +16,8 @@ COMMON = {"--url", "--home", "--json"}
 def commands(command, words=("nomaflow",)):
     """All commands that do something, with the words that call them."""
     if isinstance(command, TyperGroup):
+        if command.invoke_without_command and len(words) > 1:
+            yield " ".join(words), command
         for name, inner in command.commands.items():
             yield from commands(inner, (*words, name))
     else:

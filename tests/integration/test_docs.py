@@ -112,6 +112,8 @@ def assert_parses(words, line):
     """Walk down to the subcommand and let it read its options, without running anything."""
     command, name, context = typer.main.get_command(gather()), "nomaflow", None
     while isinstance(command, TyperGroup):
+        if command.invoke_without_command and name != "nomaflow" and not words:
+            return
         assert words, line
         if words[0].startswith("-"):  # an option of `nomaflow` itself
             break

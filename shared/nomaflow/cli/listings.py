@@ -5,11 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from nomaflow.cli import talk, words
+from nomaflow.cli import tables, talk, words
 
 JSON = dict[str, Any]
 
@@ -17,7 +15,7 @@ JSON = dict[str, Any]
 def print_jobs(found: list[JSON]) -> None:
     console = talk.console()
     now = datetime.now(UTC)
-    table = _table("JOB", "SCHEDULE", "NEXT", "LAST RUN", "STEPS", "TAGS")
+    table = tables.table("JOB", "SCHEDULE", "NEXT", "LAST RUN", "STEPS", "TAGS")
     for each in found:
         last = each["lastRun"]
         table.add_row(
@@ -28,13 +26,13 @@ def print_jobs(found: list[JSON]) -> None:
             str(len(each["steps"])),
             " ".join(each["tags"]),
         )
-    _show(console, table)
+    tables.show(console, table)
 
 
 def print_runs(runs: list[JSON]) -> None:
     console = talk.console()
     now = datetime.now(UTC)
-    table = _table("RUN", "STATUS", "QUEUED", "TOOK", "ROWS", "TRIGGERED BY", "REASON")
+    table = tables.table("RUN", "STATUS", "QUEUED", "TOOK", "ROWS", "TRIGGERED BY", "REASON")
     for run in runs:
         rows = run["rowsAffected"]
         table.add_row(
@@ -46,24 +44,24 @@ def print_runs(runs: list[JSON]) -> None:
             run["triggeredBy"],
             _why(run),
         )
-    _show(console, table)
+    tables.show(console, table)
 
 
 def print_watermarks(marks: list[JSON]) -> None:
     console = talk.console()
     now = datetime.now(UTC)
-    table = _table("WATERMARK", "VALUE", "MOVED", "BY")
+    table = tables.table("WATERMARK", "VALUE", "MOVED", "BY")
     for mark in marks:
         moved = _when(mark["updatedAt"], now, relative=console.is_terminal)
         by = f"run {mark['run']['id']}" if mark["run"] else "hand"
         table.add_row(mark["name"], mark["value"], moved, by)
-    _show(console, table)
+    tables.show(console, table)
 
 
 def print_connectors(found: list[JSON]) -> None:
     console = talk.console()
     now = datetime.now(UTC)
-    table = _table("CONNECTOR", "KIND", "FROM", "LAST TEST", "JOBS")
+    table = tables.table("CONNECTOR", "KIND", "FROM", "LAST TEST", "JOBS")
     for each in found:
         test = each["lastTest"]
         tested: Text | str = "never"
@@ -73,16 +71,16 @@ def print_connectors(found: list[JSON]) -> None:
         origin = "connectors.toml" if each["origin"] == "FILE" else "the API"
         origin = "this installation" if each["name"] == "default" else origin
         table.add_row(each["name"], each["kind"], origin, tested, " ".join(each["jobs"]))
-    _show(console, table)
+    tables.show(console, table)
 
 
 def print_connector_tests(tests: list[JSON]) -> None:
     console = talk.console()
-    table = _table("CONNECTOR", "TEST", "TOOK", "WHAT IT SAID")
+    table = tables.table("CONNECTOR", "TEST", "TOOK", "WHAT IT SAID")
     for test in tests:
         took = words.duration(test["milliseconds"] / 1000)
         table.add_row(test["name"], Text.assemble(_colour(test)), took, test["message"])
-    _show(console, table)
+    tables.show(console, table)
 
 
 def _colour(test: JSON) -> tuple[str, str]:
@@ -102,20 +100,6 @@ def _why(run: JSON) -> str:
     if run["replayOf"]:
         said.append(f"again, after {run['replayOf']['id']}")
     return " · ".join(said)
-
-
-def _show(console: Console, table: Table) -> None:
-    """Print it; a file gets no blanks at the ends of its lines."""
-    with console.capture() as captured:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
-
-
-def _table(*titles: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for title in titles:
-        table.add_column(title, no_wrap=title in {"RUN", "JOB", "STATUS", "QUEUED"})
-    return table
 
 
 def _schedules(schedules: list[JSON]) -> str:

@@ -11,13 +11,18 @@ LONGEST_PAGE = 100
 
 
 async def read(
-    client: Client, document: str, field: str, variables: JSON, limit: int | None = None
+    client: Client,
+    document: str,
+    field: str,
+    variables: JSON,
+    limit: int | None = None,
+    longest: int = LONGEST_PAGE,
 ) -> list[JSON]:
-    """Read a connection page by page, up to `limit` nodes."""
+    """Read a connection page by page, up to `limit` nodes, `longest` of them at a time."""
     found: list[JSON] = []
     after = None
     while limit is None or len(found) < limit:
-        size = LONGEST_PAGE if limit is None else min(LONGEST_PAGE, limit - len(found))
+        size = longest if limit is None else min(longest, limit - len(found))
         asked = variables | {"after": after} | ({"first": size} if "$first" in document else {})
         page = (await client.query(document, asked))[field]
         found += page["nodes"]

@@ -19,10 +19,17 @@ Home = Annotated[
 ]
 
 
+PANEL = "One program alone"
+
+scheduler = typer.Typer(name="scheduler", invoke_without_command=True)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (api, scheduler, worker, migrate):
-        app.command(rich_help_panel="One program alone")(command)
+    app.command(rich_help_panel=PANEL)(api)
+    app.add_typer(scheduler, rich_help_panel=PANEL)
+    for command in (worker, migrate):
+        app.command(rich_help_panel=PANEL)(command)
 
 
 def api(
@@ -36,8 +43,14 @@ def api(
     _become("nomaflow_api", home)
 
 
-def scheduler(home: Home = None) -> None:
-    """Fire due jobs; several may run, one is active."""
+@scheduler.callback()
+def _scheduler(context: typer.Context, home: Home = None) -> None:
+    """Fire due jobs; several may run, one is active.
+
+    With `pause` or `resume` it starts nothing, and tells the schedulers that run.
+    """
+    if context.invoked_subcommand is not None:
+        return
     _become("nomaflow_scheduler", home)
 
 
