@@ -199,6 +199,19 @@ async def test_a_token_endpoint_that_refuses_is_told_without_the_secret(
     assert SECRET not in red.message
 
 
+async def test_a_post_whose_token_did_not_come_was_not_sent_and_is_tried_again(server, issuer):
+    issuer.answer = b"garbage\r\n\r\n"
+
+    def recovers(message):
+        issuer.answer = None
+
+    context = RealContext({"api": connector(server)})
+    context.log.warning = recovers
+    tried = step(method="POST", retry_count=1, retry_delay_seconds=0)
+    assert (await context.run(tried)).output["status"] == 200
+    assert len(issuer.calls) == 1
+
+
 async def test_a_token_endpoint_is_only_asked_where_requests_may_go(server, issuer):
     auth = connector(server).auth
     settings = HttpSettings("https://api.example.com", auth=auth, policy=HttpPolicy(False))

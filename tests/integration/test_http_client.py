@@ -291,6 +291,16 @@ async def test_a_request_that_may_have_been_received_is_not_repeated_blindly(
     assert len(server.received) == times
 
 
+@pytest.mark.parametrize(("method", "times"), [("GET", 4), ("POST", 1)])
+async def test_an_answer_that_cannot_be_read_may_be_the_answer_to_a_deed(
+    server, tried, method, times
+):
+    server.replies((200, {"Content-Encoding": "gzip"}, b"no gzip at all"))
+    with pytest.raises(NoAnswerError, match="encoding is broken"):
+        await tried.send(method)
+    assert len(server.received) == times
+
+
 async def test_a_request_that_was_surely_not_received_is_repeated(server, tried):
     await server.stop()
     with pytest.raises(NoAnswerError):

@@ -166,10 +166,7 @@ class HttpClient:
             try:
                 if request.follow_redirects and response.has_redirect_location:
                     return hop.onward(response)
-                if hop.method == "HEAD" or response.status_code in _BODILESS:
-                    data = await response.aread()
-                else:
-                    data = await decoding.body(response, request.max_bytes)
+                data = await _body(hop, response, request.max_bytes)
             finally:
                 await response.aclose()
         return Reply(
@@ -219,17 +216,32 @@ class HttpClient:
     async def _post(self, draft: httpx.Request) -> tuple[int, bytes]:
         """A token request: through the same door as every other."""
         self._check(draft.url)
-        with _told(f"POST {headers.shown(draft.url)}"):
-            response = await self._sent(draft)
-            try:
-                return response.status_code, await decoding.body(response, _TOKEN_BYTES)
-            finally:
-                await response.aclose()
+        try:
+            with _told(f"POST {headers.shown(draft.url)}"):
+                response = await self._sent(draft)
+                try:
+                    return response.status_code, await decoding.body(response, _TOKEN_BYTES)
+                finally:
+                    await response.aclose()
+        except NoAnswerError as error:  # nothing of what the token is for has been sent
+            raise StepError(error.message, category=error.category) from None
 
     def _check(self, url: httpx.URL) -> None:
         outbound.check_url(url, self.settings.policy)
         if self.settings.proxy:  # the proxy resolves names; addresses can still be told
             outbound.check_literal(url.host, self.settings.policy)
+
+
+async def _body(hop: Hop, response: httpx.Response, max_bytes: int) -> bytes:
+    if hop.method == "HEAD" or response.status_code in _BODILESS:
+        return await response.aread()
+    try:
+        return await decoding.body(response, max_bytes)
+    except StepError as error:
+        if not error.retryable:
+            raise
+        words = f"{hop.method} {headers.shown(hop.url)}: {error.message}"
+        raise NoAnswerError(words, maybe_received=True) from None
 
 
 @contextmanager
