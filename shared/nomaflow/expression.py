@@ -7,7 +7,6 @@ out of its input is bounded before it runs. Wrong ones are refused with the colu
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,11 +14,12 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NoReturn
 
-from jmespath import exceptions, lexer, parser, visitor
+from jmespath import exceptions, visitor
 
 from nomaflow import pattern
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.expression_functions import FUNCTIONS, Functions, arity
+from nomaflow.expression_syntax import Lexer, Parser
 
 LONGEST = 4_000
 DEEPEST = 100
@@ -93,6 +93,14 @@ class Expression:
 
 
 class _Interpreter(visitor.TreeInterpreter):  # type: ignore[misc]  # jmespath has no types
+    def _is_false(self, value: Any) -> bool:
+        """Tell what `&&`, `||` and filters take for false: what a condition does, 0 as well."""
+        return not value
+
+    def visit_not_expression(self, node: _Node, value: Any) -> bool:
+        """Take the opposite, of 0 as well."""
+        return not self.visit(node["children"][0], value)
+
     def visit_flatten(self, node: _Node, value: Any) -> Any:
         merged = super().visit_flatten(node, value)
         if merged is not None and len(merged) > MOST_ELEMENTS:
@@ -100,19 +108,6 @@ class _Interpreter(visitor.TreeInterpreter):  # type: ignore[misc]  # jmespath h
                 f"a list would have more than {MOST_ELEMENTS:,} elements"
             )
         return merged
-
-
-class _Lexer(lexer.Lexer):  # type: ignore[misc]  # jmespath has no types
-    def _consume_literal(self) -> _Node:
-        start = self._position
-        literal = self._consume_until("`").replace("\\`", "`")
-        try:
-            value = json.loads(literal)
-        except (ValueError, RecursionError):
-            raise exceptions.LexerError(
-                start, literal, f"`{literal}` is not JSON; write text in single quotes: '{literal}'"
-            ) from None
-        return {"type": "literal", "value": value, "start": start, "end": self._position - start}
 
 
 @lru_cache(maxsize=2048)
@@ -126,7 +121,7 @@ def compile(text: str, *, roots: Collection[str] | None = None) -> Expression:  
     tokens = _tokens(text)
     _check_calls(text, tokens)
     try:
-        tree: _Node = parser.Parser().parse(text).parsed
+        tree: _Node = Parser().parse(text).parsed
     except exceptions.IncompleteExpressionError:
         _refuse(text, "it ends too early", len(text))
     except exceptions.ParseError as error:
@@ -146,7 +141,7 @@ def compile(text: str, *, roots: Collection[str] | None = None) -> Expression:  
 
 def _tokens(text: str) -> list[_Node]:
     try:
-        return list(_Lexer().tokenize(text))
+        return list(Lexer().tokenize(text))
     except exceptions.EmptyExpressionError:
         raise ExpressionError("the expression is empty") from None
     except exceptions.LexerError as error:
