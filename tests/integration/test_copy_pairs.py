@@ -52,13 +52,13 @@ ROWS = [
     {
         "id": 1, "big": 2**63 - 1, "price": Decimal("9999999999.99"), "ratio": 0.1,
         "small": 0.5, "name": NASTY, "code": "", "raw": bytes(range(256)),
-        "day": date(2024, 2, 29), "at": datetime(2024, 2, 29, 23, 59, 59, 999999),
+        "day": date(2024, 2, 29), "at": datetime.fromisoformat("2024-02-29 23:59:59.999999"),
         "seen": "2024-03-31T01:30:00+00:00", "ok": True, "doc": '{"a":[1,null,"x\\ty"]}',
     },
     {
         "id": 2, "big": -(2**63), "price": Decimal("-0.01"), "ratio": 5e-324,
         "small": -0.25, "name": "", "code": "x" * 20, "raw": b"", "day": date(1000, 1, 1),
-        "at": datetime(1000, 1, 1), "seen": "1999-12-31T23:59:59.5+00:00", "ok": False, "doc": "[]",
+        "at": datetime.fromisoformat("1000-01-01"), "seen": "1999-12-31T23:59:59.5+00:00", "ok": False, "doc": "[]",
     },
     {name: (3 if name == "id" else None) for name in NAMES},
 ]  # fmt: skip
@@ -86,13 +86,11 @@ async def fill(connector, rows):
 
 async def read(connector, table="goods"):
     """The rows in one spelling for all three databases."""
-    found = []
-    for row in await connector.all(f"SELECT * FROM {table} ORDER BY id"):
-        found.append({name: neutral(name, row[name]) for name in NAMES})
-    return found
+    rows = await connector.all(f"SELECT * FROM {table} ORDER BY id")
+    return [{name: neutral(name, row[name]) for name in NAMES} for row in rows]
 
 
-def neutral(name, value):
+def neutral(name, value):  # noqa: PLR0911  a line per kind of value
     if value is None:
         return None
     match name:

@@ -82,7 +82,7 @@ def misfit(field: Field, value: Any, row: int, why: str = "") -> StepError:
     )
 
 
-def text(value: Any) -> str:  # noqa: PLR0911  a line per kind of value
+def text(value: Any) -> str:  # noqa: C901, PLR0911  a line per kind of value
     """One value, not None, in the neutral spelling."""
     match value:
         case str():

@@ -119,13 +119,12 @@ class Plan:
     """
 
     target: str
-    is_new: bool
     path: str
     why: str
     source_rows: int
     target_rows: int
     changes: Changes | None = None
-    notes: tuple[str, ...] = ()
+    is_new: bool = False
 
     def output(self) -> dict[str, Any]:
         """The step's output in a dry run."""

@@ -63,8 +63,8 @@ class Stash:
     async def vanish(self) -> int:
         """Take away the rows whose key the stash lacks."""
         return await self._say(
-            f"DELETE t FROM {self.sheet.sql} AS t LEFT JOIN {_STASH_SQL} AS s ON {self._same_key()} "
-            f"WHERE s.{quoted(self.key[0])} IS NULL"
+            f"DELETE t FROM {self.sheet.sql} AS t LEFT JOIN {_STASH_SQL} AS s "
+            f"ON {self._same_key()} WHERE s.{quoted(self.key[0])} IS NULL"
         )
 
     async def _changed(self, deleted: int) -> Changes:

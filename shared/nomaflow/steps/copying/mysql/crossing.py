@@ -57,7 +57,9 @@ def check(source: Field, target: Field) -> Check | None:
     return found
 
 
-def _by_kind(source: Kind, target: Kind, declared: str) -> Check | bool | None:  # noqa: C901, PLR0911
+def _by_kind(  # noqa: C901, PLR0911, PLR0912  a line per pair of words
+    source: Kind, target: Kind, declared: str
+) -> Check | bool | None:
     match (source.word, target.word):
         case (Word.FLOAT, Word.FLOAT):
             if (target.size or 64) >= (source.size or 64):

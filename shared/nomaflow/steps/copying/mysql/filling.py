@@ -1,4 +1,4 @@
-"""Lines of COPY's text form into a table of MySQL: LOAD DATA where it may, else INSERT by INSERT."""
+"""Lines of COPY's text form into a table of MySQL: LOAD DATA where it may, else INSERTs."""
 
 from __future__ import annotations
 

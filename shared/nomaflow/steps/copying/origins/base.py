@@ -83,7 +83,7 @@ class Origin(ABC):
                 count += len(batch)
         return count
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027  most have nothing to give back
         """Nothing more is asked of it."""
 
 

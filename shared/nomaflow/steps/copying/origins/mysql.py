@@ -101,7 +101,7 @@ class MysqlOrigin(Origin):
 
 
 def _cell(field: Field, sql: str, spelling: Spelling) -> str:
-    """One cell of a line, escaped, `\\N` for NULL."""
+    """One cell of a line, escaped; NULL by COPY's word for it."""
     match field.kind.word:
         case Word.TEXT | Word.JSON:
             written = sql

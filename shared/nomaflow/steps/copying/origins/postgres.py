@@ -106,7 +106,9 @@ def _complaint(name: str, number: int) -> str:
     return f"('{COMPLAINT}{number}:' || left({name}::text, 200))::int4::text"
 
 
-def _text(column: Column, field: Field, number: int, spelling: Spelling) -> str:
+def _text(  # noqa: PLR0911  a line per kind of value
+    column: Column, field: Field, number: int, spelling: Spelling
+) -> str:
     """The neutral text of a value."""
     name = quoted(column.name)
     match field.kind.word:

@@ -13,8 +13,8 @@ from nomaflow.steps.copying.naming import qualified, quoted
 from nomaflow.steps.copying.origins.base import POSTGRES, Origin
 from nomaflow.steps.copying.postgres import catalog
 from nomaflow.steps.copying.postgres.catalog import Column, Table
-from nomaflow.steps.copying.postgres.kinds import declared
 from nomaflow.steps.copying.postgres.diagnosis import ARRIVALS
+from nomaflow.steps.copying.postgres.kinds import declared
 from nomaflow.steps.copying.postgres.load import Put
 from nomaflow.steps.copying.postgres.reading import Reading
 

@@ -1,4 +1,4 @@
-"""A source of PostgreSQL with its values changed on the way: the same reading, one SELECT further."""
+"""A source of PostgreSQL with its values changed on the way: one SELECT around the other."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _MOST_LETTERS = 10_485_760
 _MICROSECONDS = 6
 
 
-def kind_of(column: Column) -> Kind:
+def kind_of(column: Column) -> Kind:  # noqa: PLR0911  a line per family of types
     """What a column of PostgreSQL holds."""
     name, typmod = column.type_name, column.typmod
     if column.is_enum:

@@ -52,11 +52,14 @@ async def append(work: Work, table: Table) -> Outcome:
     """Add the source's rows to the target's, all or none."""
     load = work.load
     wanted = await load.streams_for(stashed=False)
-    async with streams.lanes(load.ctx, load.origin, load.target, wanted) as lanes:
-        async with load.target.transaction(), _together(lanes[1:]):
-            passed = await load.fill(Into(table.schema, table.name, load.names), lanes)
-            _check(work, passed)
-            await _advance(load, table)
+    async with (
+        streams.lanes(load.ctx, load.origin, load.target, wanted) as lanes,
+        load.target.transaction(),
+        _together(lanes[1:]),
+    ):
+        passed = await load.fill(Into(table.schema, table.name, load.names), lanes)
+        _check(work, passed)
+        await _advance(load, table)
     path = "append" if len(lanes) == 1 else f"append in {len(lanes)} streams"
     return Outcome(passed, path, Changes(inserted=passed.written))
 

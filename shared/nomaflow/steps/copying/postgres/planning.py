@@ -23,11 +23,11 @@ async def plan(mode: Mode, work: Work, table: Table | None, origin: Origin | Non
     load = work.load
     rows = await origin.count() if origin else await reading.count(load.origin, load.reading)
     if table is None:
-        return Plan(work.shown, True, "created", "the target is not there yet", rows, 0)
+        return Plan(work.shown, "created", "the target is not there yet", rows, 0, is_new=True)
     before = await reading.rows_of(load.target, table)
     path, why = await _path(mode, work, table)
     changes = await _changes(mode, work, table)
-    return Plan(work.shown, False, path, why, rows, before, changes)
+    return Plan(work.shown, path, why, rows, before, changes)
 
 
 async def _path(mode: Mode, work: Work, table: Table) -> tuple[str, str]:

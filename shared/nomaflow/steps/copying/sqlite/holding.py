@@ -95,7 +95,7 @@ def _may(source: Word, target: Word) -> bool:
 
 
 def _converter(target: Word, inclined: str) -> Convert:
-    def convert(value: Any) -> Any:  # noqa: PLR0911  a line per kind of value
+    def convert(value: Any) -> Any:
         match value:
             case bool() | int():
                 return _integer(int(value), inclined)

@@ -46,7 +46,7 @@ async def rehearse(orders: Orders, source: SqlConnector, target: SqliteConnector
         sheet = ready.sheet
         if sheet is None:
             why = "the target is not there yet"
-            return Plan(ready.name, True, "created", why, rows, 0)
+            return Plan(ready.name, "created", why, rows, 0, is_new=True)
         before = await _rows_of(target, sheet)
         path = _PATHS[orders.mode]
         changes = None
@@ -58,7 +58,7 @@ async def rehearse(orders: Orders, source: SqlConnector, target: SqliteConnector
             gone = before - kept if orders.mode == "overwrite" else 0
             changes = Changes(passed.written - kept, kept, gone)
         why = "the rows go into a temporary table first, then into the target in one transaction"
-        return Plan(ready.name, False, path, why, rows, before, changes)
+        return Plan(ready.name, path, why, rows, before, changes)
     finally:
         await ready.origin.close()
 
