@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from nomaflow import clocks as declared
 from nomaflow import definitions, forecast
 from nomaflow.calendars import Action, Blackout, Calendar
 from nomaflow.errors import NomaflowError
@@ -64,9 +65,6 @@ def clock(job: JobRow, row: ScheduleRow, sky: Closures) -> Clock:
         spec = definitions.of_job(job)
         preset = spec.preset(row.preset) if row.preset else None
         connectors = uses.connectors(spec, {**(preset.params if preset else {}), **row.params})
-    jitter = timedelta()
-    if row.next_fire_at is not None and row.look_at is not None:
-        jitter = row.look_at - row.next_fire_at
     return Clock(
         job=job.name,
         name=row.name,
@@ -74,7 +72,7 @@ def clock(job: JobRow, row: ScheduleRow, sky: Closures) -> Clock:
         every_seconds=row.every_seconds,
         timezone=row.timezone,
         next_due=row.next_fire_at,
-        jitter=jitter,
+        jitter=declared.offset(job.name, row.name, row.jitter_seconds),
         fires_left=row.max_fires - row.fire_count if row.max_fires else None,
         calendar=row.calendar,
         connectors=connectors,
