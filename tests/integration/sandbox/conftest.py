@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from nomaflow.errors import StepError
 from nomaflow_worker.sandbox.pool import Sandbox
 from nomaflow_worker.sandbox.request import ChildRequest, Limits
 
@@ -43,6 +44,8 @@ class Ear:
         self.backends.append((connector, pid))
 
     async def connector(self, name: str) -> Mapping[str, Any]:
+        if name not in self.connectors:
+            raise StepError(f"there is no connector {name!r}", retryable=False)
         return self.connectors[name]
 
     def said(self) -> str:

@@ -260,7 +260,7 @@ async def test_a_step_error_of_the_function_keeps_its_facts(workshop):
         ("def f(ctx, *, day): pass", "m:f", "m:f needs 'day'"),
         ("def f(ctx): return object()", "m:f", "m:f returned a object at /"),
         ("def f(ctx): return float('inf')", "m:f", "m:f returned inf at /"),
-        ("def f(ctx): ctx.get_connector('x')", "m:f", "no connector 'x' in connectors.toml"),
+        ("def f(ctx): ctx.get_connector('x')", "m:f", "there is no connector 'x'"),
     ],
 )
 async def test_what_is_wrong_is_said_in_a_sentence(workshop, source, callable, words):

@@ -1,4 +1,4 @@
-"""The functions of docs/how-to/python-steps.md do what the page says."""
+"""The functions of python-steps.md and test-your-jobs.md do what the pages say."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from nomaflow.steps.base import EarlierStep
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "python-steps.md"
+HOW_TO = Path(__file__).parents[3] / "docs" / "how-to"
+PAGE = HOW_TO / "python-steps.md"
 BLOCK = re.compile(r"^```python\n# plugins/(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
 def page(workshop):
     """The workshop with every file of the page in it."""
-    for name, source in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
-        workshop.write(name, source)
+    for path in (PAGE, HOW_TO / "test-your-jobs.md"):
+        for name, source in BLOCK.findall(path.read_text(encoding="utf-8")):
+            workshop.write(name, source)
     return workshop
 
 
