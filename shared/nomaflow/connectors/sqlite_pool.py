@@ -53,6 +53,9 @@ class SqliteConnections(Connections[Database]):
         except DRIVER as error:
             await self._hang_up(connection)
             raise self._refused(error) from None
+        except BaseException:
+            self._drop(connection)
+            raise
         return connection
 
     async def _introduce(self, connection: Database, _application: str) -> None:
