@@ -26,9 +26,9 @@ def rows(model, prefix=""):
     for name, field in model.model_fields.items():
         shown = prefix + (field.alias or name)
         found[shown] = (default(field), field.description)
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            found |= rows(inner, f"{shown}.")
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                found |= rows(inner, f"{shown}.")
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -38,7 +39,7 @@ class TooLongError(Exception):
 def of(expression: Expression, params: Mapping[str, Any], now: datetime) -> Closure:
     """A function from an item to the expression's value; ExpressionError as `bind` raises it."""
     slow = expression.bind(params=params, now=now)
-    fast = _Maker(expression, Functions(params, now), slow).closure(expression.tree)
+    fast = _Maker(expression, Functions(params, now)).closure(expression.tree)
 
     def apply(item: Any) -> Any:
         try:
@@ -50,9 +51,8 @@ def of(expression: Expression, params: Mapping[str, Any], now: datetime) -> Clos
 
 
 class _Maker:
-    def __init__(self, expression: Expression, functions: Functions, slow: Closure) -> None:
-        self._whole, self._slow, self._functions = expression.tree, slow, functions
-        self._interpreter = visitor.TreeInterpreter(visitor.Options(custom_functions=functions))
+    def __init__(self, expression: Expression, functions: Functions) -> None:
+        self._expression, self._functions = expression, functions
         self._one_go = expression.copies <= FEW_COPIES
 
     def closure(self, node: _Node) -> Closure:  # noqa: PLR0911, C901  a line for each kind of node
@@ -87,10 +87,8 @@ class _Maker:
         return [self.closure(child) for child in node["children"]]
 
     def _interpreted(self, node: _Node) -> Closure:
-        if node is self._whole:
-            return self._slow
-        visit = self._interpreter.visit
-        return lambda item: visit(node, item)
+        part = replace(self._expression, tree=dict(node))
+        return part.bind(params=self._functions.params, now=self._functions.instant)
 
     def _call(self, name: str, parts: list[Closure]) -> Closure:
         call = self._functions.call_function
@@ -141,24 +139,12 @@ def _chained(parts: list[Closure]) -> Closure:
     return chain
 
 
-def _is_false(value: Any) -> bool:
-    return value is None or value is False or value in ("", [], {})  # 0 is true in JMESPath
-
-
 def _either(first: Closure, second: Closure) -> Closure:
-    def either(item: Any) -> Any:
-        value = first(item)
-        return second(item) if _is_false(value) else value
-
-    return either
+    return lambda item: first(item) or second(item)
 
 
 def _both(first: Closure, second: Closure) -> Closure:
-    def both(item: Any) -> Any:
-        value = first(item)
-        return value if _is_false(value) else second(item)
-
-    return both
+    return lambda item: first(item) and second(item)
 
 
 def _same(first: Closure, second: Closure, *, negated: bool) -> Closure:

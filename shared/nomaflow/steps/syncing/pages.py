@@ -34,7 +34,7 @@ async def in_order(
     window.ask(start)
     try:
         while window:
-            page = await window.next()
+            page = paging.whole(await window.next())
             seen += len(page.items)
             follows = paging.after(page, seen)
             last = paging.settings.max_pages == page.place.number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic_core import to_json
@@ -60,6 +60,7 @@ class Paging:
 
     settings: Paginate
     _seen: set[bytes] = field(default_factory=set)
+    _total: int | None = None
 
     def first(self) -> Place:
         """Where the list begins."""
@@ -99,6 +100,7 @@ class Paging:
         LyingApiError when the page repeats another one or contradicts the total.
         """
         self._refuse_repeated(page)
+        page = self.whole(page)
         if self._ended(page, seen):
             return None
         number = page.place.number + 1
@@ -112,6 +114,11 @@ class Paging:
             case _:
                 self._remember(f"place {page.next}".encode(), f"page {number}: the API leads back")
                 return Place(number, page.next)
+
+    def whole(self, page: Page) -> Page:
+        """The page with the newest total, which some APIs tell only on the first one."""
+        self._total = page.total if page.total is not None else self._total
+        return replace(page, total=self._total)
 
     def guess(self, place: Place) -> Place:
         """The page that follows one which was not seen yet; numbered pages only."""
@@ -232,6 +239,8 @@ class Reading:
         if self.settings.total is None:
             return None
         found = self._value("total", self.settings.total, body, place)
+        if found is None and place.number > 1:
+            return None
         if isinstance(found, str) and found.strip().isdigit():
             return int(found)
         if isinstance(found, bool) or not isinstance(found, int | float) or found < 0:

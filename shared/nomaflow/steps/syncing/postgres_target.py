@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
+
+from nomaflow.connectors import postgres_errors
 from nomaflow.connectors.binding import as_text
 from nomaflow.connectors.postgres import PostgresConnector
 from nomaflow.errors import StepError
@@ -84,8 +87,26 @@ class PostgresTable(Writer):
             ]
             if self._prepared is None:
                 self._prepared = await connection.prepare(self._statement)
-            row = await self._prepared.fetchrow(*texts)
+            try:
+                row = await self._prepared.fetchrow(*texts)
+            except asyncpg.DataError as error:
+                where = await self._misfit(connection, texts)
+                if where is None:
+                    raise
+                words = postgres_errors.failed(self._connector.name, error).message
+                raise StepError(f"column `{where}`: {words}") from error
         return Written(row[0], row[1])
+
+    async def _misfit(self, connection: Any, texts: Sequence[Sequence[str | None]]) -> str | None:
+        """Which column holds a value that its type cannot read: the database does not say."""
+        for column, values in zip(self._columns, texts, strict=True):
+            try:
+                await connection.fetch(
+                    f"SELECT count(v::{column.cast}) FROM unnest($1::text[]) AS v", values
+                )
+            except asyncpg.DataError:
+                return column.facts.name
+        return None
 
 
 async def open_table(

@@ -161,8 +161,8 @@ class Watermark(_Part):
     )
     value: Annotated[str, Field(pattern=r"^(run_start|completed_at|max:.+)$")] = Field(
         "run_start",
-        description="run_start: nothing changed meanwhile is lost; completed_at: as seed 003 has "
-        "it; max:<column>: the largest value of a mapped column.",
+        description="run_start: nothing changed meanwhile is lost; completed_at: when it "
+        "was done; max:<column>: the largest value of a mapped column.",
     )
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import StepError
 from nomaflow.expression_functions import rfc3339
 from nomaflow.steps.base import StepResult, StepRunContext
@@ -29,8 +31,11 @@ from nomaflow.steps.syncing.tally import Course, Tally
 from nomaflow.steps.syncing.wishes import Wishes
 from nomaflow.steps.syncing.writing import Writer
 
+MOST_FAILED = 1_000
+"""So many batches are kept for a retry; when more fail, something else is wrong."""
 LINE_SECONDS = 5.0
 """A line for a page is written into the log at most so often."""
+_PLACE_IS_GONE = frozenset({400, 404, 410, 422})
 _WHOLE = Paginate(type="link_header", max_pages=1)
 """The pages of an API that has none."""
 
@@ -91,6 +96,8 @@ class _Sync:
                 raise _at(where, error) from None
             if self.wishes.on_error == "stop":
                 raise _at(where, error, self._so_far()) from None
+            if tally.failed >= MOST_FAILED:
+                raise _at(where, error, f"; {MOST_FAILED:,} batches have failed before") from None
             tally.lost(page, batch.items, error.message)
             self.ctx.log.warning(f"{where}: {error.message}")
         else:
@@ -117,10 +124,14 @@ class _Sync:
 
 async def carry_out(ctx: StepRunContext, wishes: Wishes) -> StepResult:
     """Do the whole sync, or the rest of it."""
-    log = await _log_of(ctx, wishes)
+    connectors = await _opened(ctx, wishes)
+    log = await _log_of(ctx, wishes, connectors)
     tally = Tally(fingerprint(wishes), Largest())
     try:
-        await _read(ctx, wishes, tally)
+        writer = await targets.open_writer(
+            connectors[wishes.target.connector], wishes.target, list(wishes.map)
+        )
+        await _read(ctx, wishes, writer, tally)
     except StepError as error:
         error.output = tally.output()
         if log is not None:
@@ -133,20 +144,40 @@ async def carry_out(ctx: StepRunContext, wishes: Wishes) -> StepResult:
     return result_of(ctx, wishes, tally, output)
 
 
-async def _read(ctx: StepRunContext, wishes: Wishes, tally: Tally) -> None:
-    writer = await targets.open_writer(
-        await ctx.sql(wishes.target.connector), wishes.target, list(wishes.map)
-    )
-    if tally.go_on_from(await ctx.checkpoint()):
+async def _read(ctx: StepRunContext, wishes: Wishes, writer: Writer, tally: Tally) -> None:
+    resumed = tally.go_on_from(await ctx.checkpoint())
+    if resumed:
         at = "the end" if tally.ended else f"page {tally.pages + 1}"
         ctx.log.info(f"goes on at {at}, after {counted(tally.records, 'record')}")
     else:
         await ctx.begin_anew()
     if tally.ended:
         return
+    before = tally.pages
+    try:
+        await _read_on(ctx, wishes, writer, tally)
+    except StepError as error:
+        if not resumed or tally.pages > before or error.http_status not in _PLACE_IS_GONE:
+            raise
+        # A cursor or link may not live for long; what was written is written again.
+        ctx.log.warning(f"{error.message}; the place is no longer there, so the sync begins anew")
+        tally.begin_anew()
+        await ctx.begin_anew()
+        await _read_on(ctx, wishes, writer, tally)
+
+
+async def _read_on(ctx: StepRunContext, wishes: Wishes, writer: Writer, tally: Tally) -> None:
     async with Bookkeeper(ctx) as books:
         mapping = ItemMap(wishes.map, ctx.params)
         await _Sync(ctx, wishes, writer, tally, books, mapping).read_all()
+
+
+async def _opened(ctx: StepRunContext, wishes: Wishes) -> dict[str, SqlConnector]:
+    """The connectors it writes to, each once: a pool may have a single connection."""
+    names = {wishes.target.connector}
+    if wishes.log_table is not None:
+        names.add(wishes.log_table.connector)
+    return {name: await ctx.sql(name) for name in sorted(names)}
 
 
 def result_of(
@@ -199,10 +230,12 @@ def fingerprint(wishes: Wishes) -> str:
     return hashlib.blake2b(to_json(parts, fallback=str), digest_size=16).hexdigest()
 
 
-async def _log_of(ctx: StepRunContext, wishes: Wishes) -> SyncLog | None:
+async def _log_of(
+    ctx: StepRunContext, wishes: Wishes, connectors: Mapping[str, SqlConnector]
+) -> SyncLog | None:
     if wishes.log_table is None:
         return None
-    connector = await ctx.sql(wishes.log_table.connector)
+    connector = connectors[wishes.log_table.connector]
     log = SyncLog(connector, wishes.log_table, sync_id(ctx.run_id, ctx.position))
     await log.check()
     return log

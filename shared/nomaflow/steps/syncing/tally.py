@@ -119,6 +119,13 @@ class Tally:
             "seconds": self.seconds,
         }
 
+    def begin_anew(self) -> None:
+        """Forget what was counted: nothing of it is where it was."""
+        fresh = Tally(self.request, Largest())
+        for name in self.__slots__:
+            if name != "_began":
+                setattr(self, name, getattr(fresh, name))
+
     def go_on_from(self, stored: Mapping[str, Any] | None) -> bool:
         """Take over what an earlier try kept; False when that was not the same sync."""
         if not stored or stored.get("form") != _FORM or stored.get("request") != self.request:
