@@ -58,7 +58,8 @@ ROWS = [
     {
         "id": 2, "big": -(2**63), "price": Decimal("-0.01"), "ratio": 5e-324,
         "small": -0.25, "name": "", "code": "x" * 20, "raw": b"", "day": date(1000, 1, 1),
-        "at": datetime.fromisoformat("1000-01-01"), "seen": "1999-12-31T23:59:59.5+00:00", "ok": False, "doc": "[]",
+        "at": datetime.fromisoformat("1000-01-01"), "seen": "1999-12-31T23:59:59.5+00:00",
+        "ok": False, "doc": "[]",
     },
     {name: (3 if name == "id" else None) for name in NAMES},
 ]  # fmt: skip
