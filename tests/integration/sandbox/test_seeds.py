@@ -216,7 +216,7 @@ async def test_http_options_and_failures(workshop, api):
         async def busy(ctx, api):
             await ctx.http.get(f"{api}/odd")
         async def nobody(ctx, api):
-            await ctx.http.get("http://127.0.0.1:1/x")
+            await ctx.http.get("http://127.0.0.1:47/x")
         async def mistaken(ctx, api):
             await ctx.http.get(api, jsn={})
         async def named(ctx, api):
