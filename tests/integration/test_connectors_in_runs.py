@@ -1,0 +1,148 @@
+"""Steps on every kind of database, through connectors of files and of the API, by a real worker."""
+
+import asyncio
+from urllib.parse import urlsplit
+
+import pytest
+from workshop import SECRET_KEY, working, workshop
+
+from nomaflow import connector_changes, dispatch
+from nomaflow.connector_changes import Asked
+from nomaflow.vault import Vault
+
+SLEEPING = "SELECT count(*) FROM information_schema.processlist WHERE info = 'SELECT SLEEP(100)'"
+
+
+@pytest.fixture
+async def shop(database_url, redis_url, tmp_path):
+    async with workshop(database_url, redis_url, tmp_path / "project") as made, working(made):
+        yield made
+
+
+def asked(url, name="shop", **more):
+    parts = urlsplit(url)
+    settings = {
+        "driver": "mysql",
+        "host": parts.hostname,
+        "port": parts.port,
+        "user": parts.username,
+        "database": parts.path[1:],
+    }
+    return Asked(name, "sql", settings, secrets={"password": parts.password}, **more)
+
+
+JOB = """
+    [[jobs]]
+    name = "shop"
+    [[jobs.steps]]
+    name = "make"
+    type = "sql_query"
+    connector = "{0}"
+    query = "CREATE TABLE IF NOT EXISTS t (id int PRIMARY KEY, x varchar(50))"
+    [[jobs.steps]]
+    name = "fill"
+    type = "sql_query"
+    connector = "{0}"
+    query = "INSERT INTO t VALUES (1, :x)"
+    params = {{ x = "it's" }}
+    [[jobs.steps]]
+    name = "read"
+    type = "sql_query"
+    connector = "{0}"
+    query = "SELECT * FROM t"
+    [[jobs.steps]]
+    name = "call"
+    type = "python"
+    callable = "shopping:count"
+    kwargs = {{ name = "{0}" }}
+"""
+PLUGIN = """
+    async def count(ctx, name, **_):
+        connector = ctx.get_connector(name)
+        rows = [row async for row in connector.stream("SELECT x FROM t")]
+        async with connector.transaction():
+            changed = await connector.execute("UPDATE t SET x = x WHERE id = :id", {"id": "1"})
+        return {"rows": rows, "changed": changed.rowcount}
+
+    async def sleep(ctx, **_):
+        await ctx.get_connector("shop").execute("SELECT SLEEP(100)")
+
+    def count_apart(ctx, **_):
+        return 1
+"""
+
+
+async def outputs(shop, run):
+    found = await shop.db.fetch(
+        "SELECT name, output FROM nomaflow.step_runs WHERE run_id = $1", run["id"]
+    )
+    return {row["name"]: row["output"] for row in found}
+
+
+async def checked(shop, name):
+    await shop.declare(JOB.format(name), **{"plugins__shopping.py": PLUGIN})
+    run = await shop.end(await shop.trigger("shop"))
+    assert run["status"] == "succeeded", dict(run)
+    found = await outputs(shop, run)
+    assert found["fill"]["rows_affected"] == 1
+    assert found["read"]["rows"] == [{"id": 1, "x": "it's"}]
+    assert found["call"] == {"rows": [{"x": "it's"}], "changed": 1}
+
+
+async def test_steps_on_mariadb_by_a_file(shop, mariadb_url):
+    (shop.root / "connectors.toml").write_text('[connectors.f]\nkind = "sql"\nurl = "${env:URL}"\n')
+    (shop.root / ".env").write_text(f"URL={mariadb_url}\n")
+    await checked(shop, "f")
+
+
+async def test_steps_on_a_file_of_sqlite_beside_the_jobs(shop):
+    (shop.root / "data").mkdir()
+    (shop.root / "connectors.toml").write_text(
+        '[connectors.stock]\nkind = "sql"\nurl = "sqlite:///data/stock.db"\n'
+    )
+    await checked(shop, "stock")
+    assert (shop.root / "data" / "stock.db").stat().st_size > 0
+
+
+async def test_a_worker_sees_what_is_made_changed_and_deleted_meanwhile(
+    shop, mariadb_url, new_mariadb_url
+):
+    vault = Vault((SECRET_KEY,))
+    await shop.declare(JOB.format("shop"), **{"plugins__shopping.py": PLUGIN})
+    run = await shop.end(await shop.trigger("shop"))
+    assert "there is no connector `shop`" in run["reason"] + str(run["error"])
+    await connector_changes.create(shop.db, shop.project, vault, asked(mariadb_url), by="test")
+    await checked(shop, "shop")
+    # Another database of the same server: the table is not there yet, and is made anew.
+    elsewhere = asked(await new_mariadb_url())
+    await connector_changes.update(shop.db, shop.project, vault, elsewhere, by="test")
+    await checked(shop, "shop")
+    await shop.declare(JOB.format("default"))
+    await connector_changes.delete(shop.db, shop.project, "shop")
+    await shop.declare(JOB.format("shop"), **{"plugins__shopping.py": PLUGIN})
+    run = await shop.end(await shop.trigger("shop"))
+    assert run["status"] == "failed"
+
+
+@pytest.mark.parametrize("kind", ["sql_query", "python"])
+async def test_an_abort_ends_the_statement_on_the_server(shop, mariadb_url, mariadb_server, kind):
+    vault = Vault((SECRET_KEY,))
+    await connector_changes.create(shop.db, shop.project, vault, asked(mariadb_url), by="test")
+    deed = {
+        "sql_query": 'connector = "shop"\nquery = "SELECT SLEEP(100)"',
+        "python": 'callable = "shopping:sleep"',
+    }[kind]
+    await shop.declare(
+        f"[[jobs]]\nname = 'long'\n[[jobs.steps]]\nname = 'wait'\ntype = '{kind}'\n{deed}\n",
+        **{"plugins__shopping.py": PLUGIN},
+    )
+    run_id = await shop.trigger("long")
+    async with asyncio.timeout(20):
+        while (await mariadb_server.execute(SLEEPING))[0][0] != 1:
+            await asyncio.sleep(0.02)
+    await dispatch.abort(shop.db, shop.bell, run_id, by="test")
+    run = await shop.end(run_id)
+    assert run["status"] == "aborted"
+    async with asyncio.timeout(3):
+        while (await mariadb_server.execute(SLEEPING))[0][0] != 0:
+            await asyncio.sleep(0.02)
