@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import UnionType
 from typing import get_args
 
 import pytest
@@ -26,7 +27,8 @@ def rows(model, prefix=""):
     for name, field in model.model_fields.items():
         shown = prefix + (field.alias or name)
         found[shown] = (default(field), field.description)
-        for inner in (field.annotation, *get_args(field.annotation)):
+        or_none = get_args(field.annotation) if isinstance(field.annotation, UnionType) else ()
+        for inner in (field.annotation, *or_none):
             if isinstance(inner, type) and issubclass(inner, BaseModel):
                 found |= rows(inner, f"{shown}.")
     return found
