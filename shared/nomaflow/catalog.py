@@ -70,6 +70,7 @@ async def sync(db: Database, bell: Bell, project: Project, *, timezone: str = "U
             lambda: list(relations.missing_functions(project.plugins, declared.values()))
         )
         absent += relations.broken_packages()
+        absent += await relations.missing_jobs(connection, declared)
         calendars = project.calendars()
         await upstream.keep_calendars(connection, calendars)
         absent += await upstream.missing(connection, declared, calendars)

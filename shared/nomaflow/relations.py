@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from nomaflow import upstream
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.job import circles
+from nomaflow.job.problems import did_you_mean
 from nomaflow.plugins import discovery
 from nomaflow.steps import registry
-from nomaflow.store import job_pages
+from nomaflow.store import job_pages, jobs
 from nomaflow.store.problems import ProblemRow
 
 if TYPE_CHECKING:
@@ -42,15 +43,34 @@ async def calling_circles(
     return list(_circles(declared, edges))
 
 
-def among_files(plugins: Path, jobs: Iterable[FileJob]) -> list[ProblemRow]:
+def among_files(plugins: Path, found: Iterable[FileJob]) -> list[ProblemRow]:
     """Return what is wrong between jobs and functions, as far as the files alone tell."""
-    declared = {job.spec.name: job for job in jobs}
+    declared = {job.spec.name: job for job in found}
     edges = {name: _calls(job.spec) for name, job in declared.items()}
     return [
         *_circles(declared, edges),
         *upstream.circles_among(declared.values()),
         *missing_functions(plugins, declared.values()),
         *broken_packages(),
+    ]
+
+
+async def missing_jobs(connection: Connection, declared: Mapping[str, FileJob]) -> list[ProblemRow]:
+    """Return a problem for each job that a step calls and that is not there; it may come yet."""
+    called = {name: _calls(job.spec) for name, job in declared.items()}
+    if not any(called.values()):
+        return []
+    known = {*await jobs.names(connection), *declared}
+    return [
+        ProblemRow(
+            declared[name].file,
+            declared[name].line,
+            ("jobs", name, "steps", str(at), "job"),
+            f"job `{name}` calls `{other}`, and there is no such job{did_you_mean(other, known)}",
+        )
+        for name, others in called.items()
+        for other, at in others.items()
+        if other not in known
     ]
 
 

@@ -325,6 +325,28 @@ async def test_a_busy_child_fails_the_try_and_is_tried_again(shop):
     assert run["status"] == "succeeded", run["reason"]
 
 
+async def test_a_child_that_may_not_run_fails_the_step_with_the_reason(shop):
+    await shop.declare(
+        calling("child", depends_on='["before"]')
+        + """
+        [[jobs]]
+        name = "before"
+        [[jobs.steps]]
+        name = "one"
+        type = "sql_query"
+        connector = "default"
+        query = "SELECT 1"
+        """
+    )
+    async with working(shop):
+        run = await shop.run("parent")
+        (child,) = await children(shop, run["id"])
+        assert (run["status"], child["status"]) == ("failed", "skipped")
+        assert f"run {child['id']} of job `child` did not run: {child['reason']}" in run["reason"]
+        await shop.run("before")
+        assert (await shop.run("parent"))["status"] == "succeeded"
+
+
 async def test_a_child_that_queues_is_waited_for(shop):
     await shop.declare(calling("child", query="SELECT pg_sleep(0.5)", overlap='"queue"'))
     async with working(shop, capacity=2):

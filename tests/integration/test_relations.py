@@ -145,6 +145,15 @@ async def test_a_function_that_is_not_there_is_told_and_the_job_is_in_force(shop
     ]
 
 
+async def test_a_called_job_that_is_not_there_is_told_and_the_job_is_in_force(shop):
+    await catalog.create(shop.db, shop.bell, api_job("made"), by="user:a")
+    await shop.declare(calls("a", "bb", "made") + calls("bbb"))
+    assert await in_force(shop) == {"a", "bbb"}
+    ((file, _, path, message),) = await problems(shop)
+    assert (file, path) == ("jobs.toml", ["jobs", "a", "steps", "1", "job"])
+    assert message == "job `a` calls `bb`, and there is no such job; did you mean `bbb`?"
+
+
 async def test_an_edit_of_a_plugin_is_looked_at_again(shop):
     (shop.root / "plugins" / "pull").mkdir()
     path = shop.root / "plugins" / "pull" / "sync.py"
