@@ -65,8 +65,10 @@ async def fire(
     begun = loop.time()
 
     async def until_due(now: datetime) -> None:
+        instant = loop.time() + (due_at - now).total_seconds()
+        await firing.flush(db)
         pace.learn(loop.time() - begun, len(found))
-        await asyncio.sleep(max((due_at - now).total_seconds(), 0))
+        await asyncio.sleep(max(instant - loop.time(), 0))
 
     async def serve(part: Sequence[Look]) -> Ticked:
         return (await batch.serve(db, bell, part, due_at, hold=until_due)).ticked

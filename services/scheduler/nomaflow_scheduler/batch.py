@@ -130,10 +130,10 @@ async def serve(
             _again(batch, slot)
         for one in held:
             _due(batch, one, plainly=hold is not None)
-        ids, now = await _write(connection, batch, at if hold else None)
-        if hold is not None and ids:
-            await hold(now)
-    _announce(bell, batch, ids)
+        born = await _write(connection, batch, at if hold else None)
+        if hold is not None and born:
+            await hold(await firing.clock(connection))
+    _announce(bell, batch, born)
     ticked = Ticked(**{name: batch.counts[name] for name in Ticked.__slots__})
     return Done(ticked, [look for look in looks if look.job_id not in jobs])
 
@@ -281,9 +281,7 @@ def _refuse(batch: Batch, clock: ScheduleRow, due_at: datetime, error: Exception
     log.error("due time could not be fired", job=job, schedule=clock.name, reason=str(error))
 
 
-async def _write(
-    connection: Connection, batch: Batch, queued_at: datetime | None
-) -> tuple[list[UUID], datetime]:
+async def _write(connection: Connection, batch: Batch, queued_at: datetime | None) -> list[UUID]:
     for clock, served in batch.recorded:
         await _record(connection, batch, clock, served)
     await _warn(connection, batch)
@@ -291,7 +289,7 @@ async def _write(
     if batch.turn_takers:
         await runs.take_turns(connection, batch.turn_takers)
     moment = queued_at or batch.sky.now
-    now = await firing.write(
+    await firing.write(
         connection, _newest_only(batch), batch.births, ids, list(_advances(batch)), moment
     )
     if batch.postponed:
@@ -299,7 +297,7 @@ async def _write(
     for born, others in batch.replaced:
         for other in others:
             await dispatch.end_for(connection, other, f"replaced by run {ids[born]}")
-    return ids, now
+    return ids
 
 
 def _newest_only(batch: Batch) -> list[Entry]:

@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 LONGEST_SLEEP = 1.0
 """A new clock is seen after this long even when nobody told of it."""
+HORIZON = 1.0
+"""What is due within so many seconds is prepared, as early before it as its size asks for."""
 LONGEST_PAUSE = 5.0
 
 
@@ -81,12 +83,16 @@ class Clock:
         if not self._lead.may_fire:
             await self._sleep(LONGEST_SLEEP)
             return
-        await self.tick()
         coming = await firing.coming(self._db)
+        if coming.is_due:
+            await self.tick()
         self._lead.went_well()
-        if coming.look_at is None or coming.seconds > LONGEST_SLEEP:
-            await self._sleep(LONGEST_SLEEP)
-        elif coming.seconds > 0:
+        if coming.is_due:
+            return
+        if coming.look_at is None or coming.seconds > HORIZON:
+            far = coming.seconds - HORIZON if coming.look_at else LONGEST_SLEEP
+            await self._sleep(min(far, LONGEST_SLEEP))
+        else:
             await self._fire_at(coming.look_at, coming.seconds)
 
     async def _fire_at(self, due_at: datetime, seconds: float) -> None:

@@ -64,6 +64,11 @@ class Coming:
     now: datetime
 
     @property
+    def is_due(self) -> bool:
+        """True when there is something to be done now."""
+        return self.look_at is not None and self.look_at <= self.now
+
+    @property
     def seconds(self) -> float:
         """How long it is until then; 0 when nothing is due at all."""
         return (self.look_at - self.now).total_seconds() if self.look_at else 0.0
@@ -294,7 +299,7 @@ WITH slots AS (
     AS u (id, was, next_fire_at, look_at, last_fire_at, fires, warning)
   WHERE c.id = u.id AND c.next_fire_at IS NOT DISTINCT FROM u.was
 )
-SELECT (SELECT count(*) FROM slots), clock_timestamp()"""
+SELECT count(*) FROM slots"""
 
 
 async def new_ids(connection: Connection, count: int) -> list[UUID]:
@@ -310,11 +315,11 @@ async def write(
     ids: Sequence[UUID],
     advances: Sequence[Advance],
     moment: datetime,
-) -> datetime:
+) -> None:
     """Write slots, runs with their steps and first events, and clocks: one statement.
 
-    `moment` is when the runs are queued. Answers the database's clock. Raises TakenError, and the
-    server's error for a run that is there already; then the transaction must be given up.
+    `moment` is when the runs are queued. Raises TakenError, and the server's error for a run that
+    is there already; then the transaction must be given up.
     """
     steps = [
         (run_id, position, step)
@@ -322,7 +327,7 @@ async def write(
         if birth.status is not RunStatus.SKIPPED
         for position, step in enumerate(birth.run.steps)
     ]
-    row = await connection.fetchrow(
+    written = await connection.fetchval(
         _WRITE,
         [e.schedule_id for e in entries],
         [e.due_at for e in entries],
@@ -361,11 +366,22 @@ async def write(
         [a.fires for a in advances],
         [a.warning for a in advances],
     )
-    assert row is not None  # noqa: S101  a SELECT without FROM has one row
-    if row[0] != len(entries):
+    if written != len(entries):
         raise TakenError
-    now: datetime = row[1]
+
+
+async def clock(connection: Connection) -> datetime:
+    """Ask for the database's clock."""
+    now: datetime = await connection.fetchval("SELECT clock_timestamp()")
     return now
+
+
+async def flush(db: Database) -> None:
+    """Bring to disk what other transactions have written so far.
+
+    So that the commit of a prepared batch has only itself left to bring there.
+    """
+    await db.execute("SELECT pg_logical_emit_message(true, 'nomaflow', '')")
 
 
 async def supersede(connection: Connection, newest: Mapping[UUID, datetime], reason: str) -> None:
