@@ -10,7 +10,7 @@ import pytest
 from nomaflow import schedule
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "time.md"
-ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]*) \|", re.MULTILINE)
+ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \|([^|]*)\|", re.MULTILINE)
 
 
 def rows(day):
