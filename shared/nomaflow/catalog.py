@@ -70,7 +70,8 @@ async def sync(db: Database, bell: Bell, project: Project, *, timezone: str = "U
             lambda: list(relations.missing_functions(project.plugins, declared.values()))
         )
         absent += relations.broken_packages()
-        absent += await relations.missing_jobs(connection, declared)
+        told = {*found.bad_jobs, *(row.path[1] for row in circular)}
+        absent += await relations.missing_jobs(connection, declared, told)
         calendars = project.calendars()
         await upstream.keep_calendars(connection, calendars)
         absent += await upstream.missing(connection, declared, calendars)

@@ -55,12 +55,17 @@ def among_files(plugins: Path, found: Iterable[FileJob]) -> list[ProblemRow]:
     ]
 
 
-async def missing_jobs(connection: Connection, declared: Mapping[str, FileJob]) -> list[ProblemRow]:
-    """Return a problem for each job that a step calls and that is not there; it may come yet."""
+async def missing_jobs(
+    connection: Connection, declared: Mapping[str, FileJob], told: Collection[str]
+) -> list[ProblemRow]:
+    """Return a problem for each job that a step calls and that is not there; it may come yet.
+
+    `told` are jobs that have a problem of their own, which says enough.
+    """
     called = {name: _calls(job.spec) for name, job in declared.items()}
     if not any(called.values()):
         return []
-    known = {*await jobs.names(connection), *declared}
+    known = {*await jobs.names(connection), *declared, *told}
     return [
         ProblemRow(
             declared[name].file,

@@ -423,7 +423,7 @@ async def test_what_is_not_ours_is_not_a_change(tmp_path):
     async with contextlib.aclosing(changes):
         noticed = asyncio.ensure_future(anext(changes))
         await asyncio.sleep(0.05)
-        put(tmp_path, {"notes.txt": "x", "plugins/a/code.py": "x = 1"})
+        put(tmp_path, {"notes.txt": "x", "plugins/a/data.json": "{}", "plugins/a/b-c.py": "x = 1"})
         await asyncio.sleep(0.5)
         assert not noticed.done()
         put(tmp_path, {"jobs.toml": job("two")})
