@@ -151,3 +151,84 @@ async def test_a_dry_run_reads_for_real_and_plans_what_writes(db, run):
     await db.execute("CREATE SEQUENCE s")
     assert (await run(sneaky, dry_run=True)).output["dry_run"]
     assert await db.scalar("SELECT count(*) FROM t") == 3
+
+
+async def test_history_keeps_a_hundred_rows_and_later_steps_get_all(db, run):
+    result = await run("SELECT g FROM generate_series(1, 250) g")
+    assert len(result.output["rows"]) == 250
+    assert (len(result.shown["rows"]), result.shown["row_count"]) == (100, 250)
+    assert (await run("SELECT g FROM generate_series(1, 100) g")).shown is None
+
+
+async def test_a_query_with_a_with_is_read_from_a_cursor(db, run):
+    read = await run("WITH x AS (SELECT g FROM generate_series(1, 5) g) SELECT * FROM x")
+    assert (read.output["row_count"], read.rows_affected) == (5, None)
+    gone = await run("WITH gone AS (DELETE FROM t RETURNING a) SELECT * FROM gone")
+    assert gone.output["row_count"] == 3
+    assert await db.scalar("SELECT count(*) FROM t") == 0
+
+
+OTHERS = {
+    "sum": {"sql": "SELECT sum(a) AS total FROM t"},
+    "add": {"operation": "write", "sql": "INSERT INTO t VALUES (:a)"},
+}
+
+
+@pytest.fixture(params=["mysql", "sqlite"])
+async def other(request, tmp_path):
+    if request.param == "mysql":
+        url = await request.getfixturevalue("new_mariadb_url")()
+    else:
+        url = f"sqlite:///{tmp_path}/q.db"
+    declared = spec.parse({"kind": "sql", "url": url, "queries": OTHERS})
+    opened = sql.open("db", declared)
+    await opened.execute("CREATE TABLE t (a int PRIMARY KEY)")
+    await opened.execute("INSERT INTO t VALUES (1), (2), (3)")
+
+    async def run(query, *, dry_run=False, **config):
+        context = RealContext({"db": declared}, dry_run=dry_run)
+        return await context.run(
+            SqlQuery.model_validate({"connector": "db", "query": query, **config})
+        )
+
+    yield opened, run
+    await opened.close()
+
+
+@pytest.fixture
+def mariadb(new_mariadb_url):
+    return new_mariadb_url
+
+
+async def test_other_databases_answer_alike(mariadb, other):
+    db, run = other
+    assert (await run("UPDATE t SET a = a + 10 WHERE a <= :n", params={"n": 2})).rows_affected == 2
+    read = await run("SELECT a, 'x' AS b FROM t ORDER BY a")
+    assert read.output["first_row"] == {"a": 3, "b": "x"}
+    assert (len(read.output["rows"]), read.rows_affected) == (3, None)
+    assert int((await run("sum")).output["first_row"]["total"]) == 26
+    assert (await run("add:write", params={"a": 9})).rows_affected == 1
+    for query, words in (
+        ("add", "add:write"),
+        ("sum:write", "only reads"),
+        ("none", "no query named"),
+    ):
+        with pytest.raises(StepError, match=words):
+            await run(query, params={"a": 1} if query == "add" else {})
+    await run("CREATE TABLE words (w varchar(50))")
+    await run("INSERT INTO words VALUES (:w)", params={"w": "'; DROP TABLE t; -- \\"})
+    assert await db.scalar("SELECT w FROM words") == "'; DROP TABLE t; -- \\"
+    with pytest.raises(StepError, match="nowhere"):
+        await run("SELECT * FROM nowhere")
+
+
+async def test_a_dry_run_changes_nothing_in_other_databases(mariadb, other):
+    db, run = other
+    assert (await run("SELECT a FROM t", dry_run=True)).output["row_count"] == 3
+    for query in ("DELETE FROM t", "add:write", "DROP TABLE t", "UPDATE t SET a = 0"):
+        params = {"a": 5} if query == "add:write" else {}
+        planned = await run(query, dry_run=True, params=params)
+        assert planned.output["dry_run"]
+    assert await db.scalar("SELECT count(*) AS n FROM t") == 3
+    with pytest.raises(StepError, match="nowhere"):
+        await run("DELETE FROM nowhere", dry_run=True)

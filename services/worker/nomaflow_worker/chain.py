@@ -202,7 +202,8 @@ class Chain:
         self.outputs[step.name] = EarlierStep(step.name, "succeeded", result.output)
         masker = self.tools.secrets.masker()
         masked = masker.value(result.output)
-        brief = preview.of(masked, self.tools.limits.truncate_bytes)
+        shown = masked if result.shown is None else masker.value(dict(result.shown))
+        brief = preview.of(shown, self.tools.limits.truncate_bytes)
         done = lifecycle.Result(
             output=brief,
             whole_output=None if brief is masked else masked,

@@ -26,7 +26,8 @@ class StepResult:
     timeline (`status=200 · body=30 items`), `rows_affected` what the run's total adds up
     (None: this step does not count rows). `reason` is set when something was left undone, as
     `1 batch failed`: the step succeeded, its run becomes `partial`. `watermarks` are proposed;
-    they are written when the whole run has succeeded.
+    they are written when the whole run has succeeded. `shown` is what history keeps of an
+    output that is whole only for later steps (None: all of it).
     """
 
     output: dict[str, Any] = field(default_factory=dict)
@@ -34,6 +35,7 @@ class StepResult:
     rows_affected: int | None = None
     reason: str | None = None
     watermarks: Mapping[str, str] = field(default_factory=dict)
+    shown: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,21 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from nomaflow.connectors import statement
+from nomaflow.connectors import intent, planning, statement
 from nomaflow.connectors.sql import Params, Row, SqlConnector, named_query
 from nomaflow.errors import NomaflowError, StepError
 from nomaflow.steps import json_values
 from nomaflow.steps.base import Interrupt, Step, StepResult, StepRunContext
 from nomaflow.steps.counting import counted
 
+ROWS_SHOWN = 100
+"""Rows that history keeps (Q04); later steps get all that are kept."""
+
 ROWS_KEPT = 100_000
 BYTES_KEPT = 64_000_000
 _REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(:[A-Za-z]+)?")
 # Statements of one word look like a query's name.
 _ONE_WORD = frozenset({"analyze", "checkpoint", "vacuum"})
-_READS = re.compile(r"\s*(select|values|table|show|explain)\b", re.IGNORECASE)
-_PLANNABLE = re.compile(r"\s*(insert|update|delete|merge|with)\b", re.IGNORECASE)
 _READ_ONLY_REFUSAL = "25006"  # read_only_sql_transaction
 
 
@@ -72,7 +73,7 @@ class SqlQuery(Step):
     def interrupt_default(self) -> Interrupt:
         """A statement that only reads may run twice."""
         named = _is_reference(self.query) and not self.query.endswith(":write")
-        return "retry" if named or _READS.match(self.query) else "fail"
+        return "retry" if named or intent.only_reads(self.query) else "fail"
 
     async def run(self, ctx: StepRunContext) -> StepResult:
         """Run the statement on the server and keep its rows for later steps."""
@@ -107,7 +108,7 @@ class SqlQuery(Step):
 
     async def _fetched(self, connector: SqlConnector, work: Work) -> dict[str, Any]:
         """Rows are read from a cursor where the statement only reads, so that memory is bounded."""
-        if self.transaction and (work.reads or _READS.match(work.sql)):
+        if work.reads or intent.only_reads(work.sql):
             return await self._streamed(connector, work)
         result = await connector.execute(work.sql, work.params)
         kept = _Kept(self.fetch)
@@ -134,10 +135,13 @@ class SqlQuery(Step):
     ) -> StepResult:
         """A dry run: what reads is run, what writes is only planned by the server."""
         try:
-            async with connector.transaction(read_only=True):
-                if _READS.match(work.sql) or work.reads:
+            if work.reads or intent.only_reads(work.sql):
+                async with connector.transaction(read_only=True):
                     return _result(await self._fetched(connector, work), " (dry run)")
-                estimate = await _planned(connector, work)
+            # MySQL's read-only transactions refuse even the EXPLAIN of a write.
+            plain = connector.dialect == "mysql"
+            async with nullcontext() if plain else connector.transaction(read_only=True):
+                estimate = await planning.estimate(connector, work.sql, work.params)
         except StepError as error:
             if _READ_ONLY_REFUSAL not in error.message:
                 raise
@@ -215,19 +219,12 @@ def _is_reference(query: str) -> bool:
     return bool(_REFERENCE.fullmatch(text)) and text.lower() not in _ONE_WORD
 
 
-async def _planned(connector: SqlConnector, work: Work) -> int | None:
-    if not _PLANNABLE.match(work.sql):
-        return None
-    plan = await connector.scalar(f"EXPLAIN (FORMAT JSON) {work.sql}", work.params)
-    node = plan[0]["Plan"]
-    # A statement without RETURNING has 0 rows of its own: the plan below says how many it meets.
-    while not node.get("Plan Rows") and node.get("Plans"):
-        node = node["Plans"][0]
-    return int(node.get("Plan Rows", 0))
-
-
 def _result(output: dict[str, Any], suffix: str = "") -> StepResult:
+    shown = None
+    if len(output.get("rows") or ()) > ROWS_SHOWN:
+        shown = {**output, "rows": output["rows"][:ROWS_SHOWN], "rows_truncated": True}
     changed = output.get("rows_affected")
     if changed is not None:
-        return StepResult(output, f"{counted(changed)} affected{suffix}", changed)
-    return StepResult(output, f"{counted(output['row_count'])}{suffix}", None)
+        words = f"{counted(changed)} affected{suffix}"
+        return StepResult(output, words, changed, shown=shown)
+    return StepResult(output, f"{counted(output['row_count'])}{suffix}", None, shown=shown)
