@@ -22,7 +22,7 @@ from nomaflow_worker.sandbox.pool import Sandbox
 from nomaflow_worker.supervisor import Supervisor
 from nomaflow_worker.tools import Limits, Tools
 
-SECRET_KEY = "a key of tests, long enough"
+SECRET_KEY = "a key of tests that is long enough"
 
 
 @dataclass

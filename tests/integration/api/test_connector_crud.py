@@ -310,7 +310,7 @@ async def test_without_a_key_no_secret_is_taken(api, database_url):
 async def test_keys_are_rotated_and_the_old_one_retires(api):
     await made(api, SQL)
     await made(api, HTTP)
-    new = "another key, long enough as well"
+    new = "another key that is long enough"
     both = Vault.of(f"{new},{SECRET_KEY}")
     with pytest.raises(NomaflowError, match="encrypted with a key that"):
         await connector_changes.rotate(api.db, Vault.of(new))
