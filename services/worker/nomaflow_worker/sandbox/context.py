@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from nomaflow import step_context
 from nomaflow.connectors import http, spec, sql
 from nomaflow.connectors.http import HttpPolicy
 from nomaflow.errors import StepError
@@ -87,7 +88,7 @@ class ChildContext:
         self.dry_run: bool = facts["dry_run"]
         self.log_level: str = facts["log_level"]
         self.params: Mapping[str, Any] = MappingProxyType(facts["params"])
-        self.state = State(
+        self.state: step_context.State = State(
             facts["state"], lambda name, value: channel.send({"state": [name, value]})
         )
         self.log = ChildLog(channel, self.log_level)
