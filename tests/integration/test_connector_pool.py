@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from nomaflow.connectors import spec, sql
+from nomaflow.connectors import check, spec, sql
 from nomaflow.errors import StepError
 
 SIZE = 3
@@ -104,7 +104,7 @@ async def test_a_server_that_does_not_answer_is_given_up():
 
 CHILD = """
 import asyncio, sys
-from nomaflow.connectors import spec, sql
+from nomaflow.connectors import check, spec, sql
 
 async def main():
     session = sql.Session("nomaflow:01999999-0000-7000-8000-000000000000:step", print)
@@ -159,3 +159,14 @@ async def test_what_a_dead_process_left_behind_is_ended(server):
     finally:
         await watcher.close()
         await pool.close()
+
+
+async def test_a_test_is_red_when_nobody_answers_in_time(monkeypatch):
+    monkeypatch.setattr(check, "SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        for scheme in ("postgresql", "mysql"):
+            declared = spec.parse({"kind": "sql", "url": f"{scheme}://u:p@127.0.0.1:{port}/d"})
+            result = await check.connector("shop", declared)
+            assert (result.ok, result.message) == (False, "no answer within 0.3 s")
+            assert result.milliseconds < 2000

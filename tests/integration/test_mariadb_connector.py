@@ -3,6 +3,7 @@ import time
 import tracemalloc
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from random import Random
 from uuid import UUID
 
 import pytest
@@ -75,6 +76,19 @@ async def test_values_are_bound_and_never_become_sql(connector, value):
     assert await connector.scalar("SELECT ':x'") == ":x"
     assert await connector.scalar("SELECT 'it\\'s :x' -- :x\n") == "it's :x"
     assert await connector.scalar("SELECT :x /* :y */ # :z", {"x": value}) == value
+
+
+async def test_no_text_whatever_ends_its_literal(connector):
+    """A thousand random texts of the letters that have broken escaping somewhere before."""
+    letters = "'\"\\`\0\n\r\x1a%_;#-/*:?${}()=x \xbf\x5c\u0153\u4e57\u8a31\U0001f389\u202e"
+    random = Random(71)
+    for _ in range(20):
+        texts = {
+            f"p{n}": "".join(random.choices(letters, k=random.randrange(12))) for n in range(50)
+        }
+        names = ", ".join(f"concat(:{name}, '|') AS {name}" for name in texts)
+        row = await connector.first(f"SELECT {names}", texts)
+        assert row == {name: f"{text}|" for name, text in texts.items()}
 
 
 async def test_a_text_is_one_statement(connector):

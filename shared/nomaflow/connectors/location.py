@@ -60,7 +60,9 @@ def split(url: str) -> SplitResult | None:
         _ = parts.port
     except ValueError:
         return None
-    torn = "@" in parts.path or "@" in parts.fragment or (parts.fragment and not parts.username)
+    torn = any("@" in part for part in (parts.path, parts.query, parts.fragment)) or (
+        parts.fragment and not parts.username
+    )
     return None if torn else parts
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from asyncio import IncompleteReadError
 
 from asyncmy import errors
@@ -15,15 +14,14 @@ DRIVER = (OSError, IncompleteReadError, RuntimeError, ValueError, errors.MySQLEr
 # Error numbers that say the connection, not the statement, is the trouble (MySQL manual,
 # error reference; those from 2000 on are the client's own).
 _CONNECTION = frozenset(
-    {1040, 1042, 1043, 1044, 1045, 1047, 1053, 1077, 1079, 1080, 1081, 1129, 1130, 1152, 1153}
+    {1040, 1042, 1043, 1044, 1045, 1047, 1053, 1077, 1079, 1080, 1081, 1129, 1130, 1152}
     | {1156, 1157, 1158, 1159, 1160, 1161, 1184, 1203, 1226, 1698, 1927, 2002, 2003, 2006, 2013}
     | {2014, 2026, 2055, 4031}
-) - {1153}
+)
 _TIMEOUT = frozenset({1205, 1907, 1969, 3024})
 WRONG_MOMENT = frozenset({1292, 1366, 1411})
 INTERRUPTED = 1317
 NO_SAVEPOINT = 1305
-_CODE = re.compile(r"\(\d+, ")
 
 
 def cannot_connect(connector: str, where: str, error: BaseException) -> StepError:
