@@ -7,12 +7,16 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+import structlog
+
 from nomaflow.store import family
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from nomaflow.store.database import Database
+
+log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
 MOST_WAITING = 500
@@ -60,11 +64,13 @@ class Children:
     async def _look(self, db: Database) -> None:
         while self._awaited:
             self._hurry.clear()
-            with contextlib.suppress(OSError, TimeoutError, *db.Error):
+            try:
                 for run_id in await family.over(db, list(self._awaited)):
                     awaited = self._awaited.get(run_id)
                     if awaited is not None and not awaited.done():
                         awaited.set_result(None)
+            except Exception as error:  # noqa: BLE001  who waits must hear of the end whatever comes
+                log.warning("runs that wait for others wait on", error=repr(error))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._hurry.wait()
