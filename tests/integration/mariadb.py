@@ -31,6 +31,11 @@ class MariaDb:
     process: subprocess.Popen[bytes]
     log: Path
 
+    @property
+    def ca_file(self) -> str:
+        """Who signed its certificate, which names 127.0.0.1 and nothing else."""
+        return str(self.log.parent / "ca.pem")
+
     def url(self, database: str = "") -> str:
         return f"mysql://{USER}:{self.password}@127.0.0.1:{self.port}/{database}"
 
@@ -92,10 +97,15 @@ def _started(home: Path) -> MariaDb:
     orders = home / "init.sql"
     orders.write_text(
         f"ALTER USER root@localhost IDENTIFIED BY '{password}';\n"
-        f"CREATE USER {USER}@'127.0.0.1' IDENTIFIED BY '{password}';\n"
-        f"GRANT ALL PRIVILEGES ON *.* TO {USER}@'127.0.0.1' WITH GRANT OPTION;\n"
+        f"CREATE USER {USER}@'%' IDENTIFIED BY '{password}';\n"
+        f"GRANT ALL PRIVILEGES ON *.* TO {USER}@'%' WITH GRANT OPTION;\n"
     )
     orders.chmod(0o644)
+    from directory import certificates  # pytest loads it as a plugin of its own
+
+    certificates(home)
+    for file in ("ca.pem", "server.pem", "server.key"):
+        (home / file).chmod(0o644)
     port = _free_port()
     argv = [
         _program("mariadbd"),
@@ -107,9 +117,11 @@ def _started(home: Path) -> MariaDb:
         "--bind-address=127.0.0.1",
         f"--port={port}",
         f"--init-file={orders}",
-        "--skip-name-resolve",
         "--skip-log-bin",
         "--local-infile=ON",
+        f"--ssl-ca={home}/ca.pem",
+        f"--ssl-cert={home}/server.pem",
+        f"--ssl-key={home}/server.key",
         "--character-set-server=utf8mb4",
         # Tests need no durability, and little memory.
         "--innodb-flush-log-at-trx-commit=0",

@@ -446,8 +446,6 @@ async def test_parts_reach_what_a_url_reaches_whatever_the_password(mariadb_url,
         assert caught.value.category == "connection"
         assert "sesame" not in caught.value.message
         await wrong.close()
-        with pytest.raises(StepError, match="does not offer TLS"):
-            await sql.open("db", spec.parse({**by_parts, "ssl_mode": "require"})).scalar("SELECT 1")
     finally:
         await mariadb_server.execute("DROP USER odd@'127.0.0.1'")
 
@@ -456,3 +454,44 @@ async def test_a_url_with_an_option_nobody_knows_is_refused():
     opened = sql.open("db", spec.parse({"kind": "sql", "url": "mysql://u:p@h/d?local_infile=1"}))
     with pytest.raises(StepError, match="option `local_infile`"):
         await opened.scalar("SELECT 1")
+
+
+ENCRYPTED = "SHOW SESSION STATUS LIKE 'Ssl_cipher'"
+
+
+@pytest.mark.parametrize(
+    ("mode", "host", "trusts", "answer"),
+    [
+        (None, "127.0.0.1", False, True),
+        ("disable", "127.0.0.1", False, False),
+        ("prefer", "127.0.0.1", False, True),
+        ("require", "localhost", False, True),
+        ("verify-ca", "localhost", True, True),
+        ("verify-full", "127.0.0.1", True, True),
+        (None, "127.0.0.1", True, True),
+        ("verify-full", "localhost", True, "Hostname mismatch"),
+        (None, "localhost", True, "Hostname mismatch"),
+        ("verify-full", "127.0.0.1", False, "certificate verify failed"),
+        ("verify-ca", "127.0.0.1", False, "certificate verify failed"),
+    ],
+)
+async def test_the_server_is_trusted_as_the_connector_says(
+    mariadb_url, mariadb_server, mode, host, trusts, answer
+):
+    table = {"kind": "sql", "url": mariadb_url.replace("127.0.0.1", host)}
+    if mode is not None:
+        table["ssl_mode"] = mode
+    if trusts:
+        table["ca_file"] = mariadb_server.ca_file
+    opened = sql.open("db", spec.parse(table))
+    try:
+        if isinstance(answer, str):
+            with pytest.raises(StepError, match=answer):
+                await opened.scalar("SELECT 1")
+            return
+        row = await opened.first(ENCRYPTED)
+        assert bool(row["Value"]) is answer
+        rows = [row async for row in opened.stream("SELECT seq FROM seq_1_to_5000", batch=100)]
+        assert len(rows) == 5000
+    finally:
+        await opened.close()
