@@ -52,7 +52,8 @@ async def due(shop, job, at):
 async def slot(shop, job):
     row = await shop.db.fetchrow(
         """SELECT t.outcome, t.reason, t.run_id FROM slots t
-           JOIN schedules s ON s.id = t.schedule_id JOIN jobs j ON j.id = s.job_id WHERE j.name = $1 ORDER BY t.due_at DESC LIMIT 1""",
+           JOIN schedules s ON s.id = t.schedule_id JOIN jobs j ON j.id = s.job_id
+           WHERE j.name = $1 ORDER BY t.due_at DESC LIMIT 1""",
         job,
     )
     return tuple(row)
