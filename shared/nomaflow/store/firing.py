@@ -99,7 +99,6 @@ async def begin(connection: Connection, since: datetime) -> Closures:
     """Enter the gate and read what is closed; blackouts that ended before `since` are left out."""
     await connection.execute(
         f"""SELECT set_config('idle_in_transaction_session_timeout', '{IDLE_MS}', true),
-              set_config('plan_cache_mode', 'force_custom_plan', true),
               pg_advisory_xact_lock_shared({GATE})"""
     )
     row = await connection.fetchrow(
