@@ -69,6 +69,7 @@ async def sync(db: Database, bell: Bell, project: Project, *, timezone: str = "U
         absent = await asyncio.to_thread(
             lambda: list(relations.missing_functions(project.plugins, declared.values()))
         )
+        absent += await relations.missing_of_api(connection, project.plugins)
         absent += relations.broken_packages()
         told = {*found.bad_jobs, *(row.path[1] for row in circular)}
         absent += await relations.missing_jobs(connection, declared, told)

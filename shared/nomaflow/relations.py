@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from nomaflow.store.jobs import JobRow
 
 
-PACKAGES = "(installed packages)"
+PACKAGES, API = "(installed packages)", "(API)"
+"""Where a problem is that no file has."""
 
 
 async def calling_circles(
@@ -108,15 +109,33 @@ def missing_functions(plugins: Path, declared: Iterable[FileJob]) -> Iterator[Pr
     does not (seed 000: a callable needs no registration).
     """
     for job in declared:
-        for at, step in enumerate(job.spec.steps):
-            name = step.config.get("callable") if step.type == "python" else None
-            if not isinstance(name, str) or "${" in name:
-                continue
+        named = [
+            (s.name, s.config.get("callable") if s.type == "python" else None)
+            for s in job.spec.steps
+        ]
+        yield from _missing(plugins, job.spec.name, named, job.file, job.line)
+
+
+async def missing_of_api(connection: Connection, plugins: Path) -> list[ProblemRow]:
+    """Return the same for the jobs that were made through the API."""
+    found: list[ProblemRow] = []
+    for job in await job_pages.definitions(connection):
+        steps: list[Mapping[str, Any]] = job.definition.get("steps", [])
+        if job.origin == "api":
+            named = [(str(s.get("name")), s.get("callable")) for s in steps]
+            found += _missing(plugins, job.name, named, API, None)
+    return found
+
+
+def _missing(
+    plugins: Path, job: str, named: Iterable[tuple[str, Any]], file: str, line: int | None
+) -> Iterator[ProblemRow]:
+    for at, (step, name) in enumerate(named):
+        if isinstance(name, str) and "${" not in name:
             why = discovery.missing(plugins, name)
             if why is not None:
-                path = ("jobs", job.spec.name, "steps", str(at), "callable")
-                message = f"job `{job.spec.name}`: step `{step.name}`: `{name}`: {why}"
-                yield ProblemRow(job.file, job.line, path, message)
+                message = f"job `{job}`: step `{step}`: `{name}`: {why}"
+                yield ProblemRow(file, line, ("jobs", job, "steps", str(at), "callable"), message)
 
 
 def _circles(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import strawberry
 
@@ -19,6 +19,9 @@ from nomaflow_api.enums import RunStatus
 from nomaflow_api.graph_base import mistakes
 from nomaflow_api.graph_jobs import Job, JobConnection, JobDeletePayload, JobPayload, as_job
 from nomaflow_api.job_input import INPUT_NAMES, JobInput
+
+if TYPE_CHECKING:
+    from nomaflow_api.context import Context
 
 _NAME = "job-name"
 
@@ -86,6 +89,17 @@ class JobQueries:
         return cast("JobConnection", found)
 
 
+async def _look_for_functions(context: Context, job: JobRow) -> None:
+    """Tell in the catalogue's problems of functions that the job names and that are not there."""
+    if any(step.get("type") == "python" for step in job.definition.get("steps", [])):
+        await _look_again(context)
+
+
+async def _look_again(context: Context) -> None:
+    backing = context.backing
+    await catalog.sync(context.db, backing.bell, backing.project, timezone=backing.timezone)
+
+
 @strawberry.type
 class JobMutations:
     @strawberry.mutation
@@ -102,6 +116,7 @@ class JobMutations:
             )
         except (NomaflowError, SpecErrors) as error:
             return JobPayload(job=None, errors=mistakes(error, INPUT_NAMES))
+        await _look_for_functions(context, row)
         return JobPayload(job=as_job(row), errors=[])
 
     @strawberry.mutation
@@ -124,6 +139,7 @@ class JobMutations:
             )
         except (NomaflowError, SpecErrors) as error:
             return JobPayload(job=None, errors=mistakes(error, INPUT_NAMES))
+        await _look_for_functions(context, row)
         return JobPayload(job=as_job(row), errors=[])
 
     @strawberry.mutation
@@ -134,6 +150,7 @@ class JobMutations:
             await catalog.delete(context.db, context.backing.bell, name, by=context.caller.word)
         except NomaflowError as error:
             return JobDeletePayload(name=None, errors=mistakes(error))
+        await _look_again(context)
         return JobDeletePayload(name=name, errors=[])
 
     @strawberry.mutation
