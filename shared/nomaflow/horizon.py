@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from nomaflow.job.spec import JobSpec
     from nomaflow.store.closures import BlackoutRow
     from nomaflow.store.database import Connection, Database
     from nomaflow.store.jobs import JobRow
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+TOGETHER = 100
+"""Jobs read in one go."""
 GRACE = timedelta(seconds=60)
 """A due time that is late by no more than this still fires."""
 
@@ -92,9 +94,15 @@ async def jobs(db: Connection | Database) -> list[JobRow]:
     return await job_pages.definitions(db)
 
 
-def stale_after(spec: JobSpec) -> float | None:
+def depends_on(job: JobRow) -> list[str]:
+    """Name the jobs that a job depends on, without reading the rest of its definition."""
+    wanted = job.definition.get("depends_on") or ()
+    return [one if isinstance(one, str) else one["job"] for one in wanted]
+
+
+def stale_after(job: JobRow) -> float | None:
     """After how many hours without a success the job's alert says that it is stale, if it does."""
-    hours: float | None = getattr(spec.alerts, "stale_after_hours", None)
+    hours: float | None = (job.definition.get("alerts") or {}).get("stale_after_hours")
     return hours
 
 
@@ -108,9 +116,10 @@ async def clocks(
         found = (await job_pages.by_name(db, names)).values()
     by_id = {job.id: job for job in found}
     rows = await job_pages.clocks(db, list(by_id))
-    return [
-        (by_id[job_id], clock(by_id[job_id], row, sky))
-        for job_id, of_job in rows.items()
-        for row in of_job
-        if row.next_fire_at is not None
-    ]
+    read: list[tuple[JobRow, Clock]] = []
+    for at, (job_id, of_job) in enumerate(rows.items()):
+        if at % TOGETHER == 0:
+            await asyncio.sleep(0)  # definitions may have to be read; others wait for this thread
+        job = by_id[job_id]
+        read += [(job, clock(job, row, sky)) for row in of_job if row.next_fire_at is not None]
+    return read

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import strawberry
 
-from nomaflow import blackout_effect, definitions, horizon, switches
+from nomaflow import blackout_effect, horizon, switches
 from nomaflow.calendars import Blackout
 from nomaflow.errors import NomaflowError
 from nomaflow.switches import Switch
@@ -81,16 +81,15 @@ async def _effect(context: Context, blackout: Blackout) -> Effect:
     )
     # With the new one among them, so that what jobs reach for is read when it names connectors.
     found = await horizon.clocks(context.db, replace(sky, blackouts=(*others.blackouts, blackout)))
-    specs = {job.name: definitions.of_job(job) for job in await horizon.jobs(context.db)}
-    depends_on = {name: [one.job for one in spec.depends_on] for name, spec in specs.items()}
-    stale = {name: hours for name, spec in specs.items() if (hours := horizon.stale_after(spec))}
+    jobs = await horizon.jobs(context.db)
+    stale = {job.name: hours for job in jobs if (hours := horizon.stale_after(job))}
     return await asyncio.to_thread(
         blackout_effect.of,
         blackout,
         [clock for _, clock in found],
         others,
         moment,
-        depends_on=depends_on,
+        depends_on={job.name: horizon.depends_on(job) for job in jobs},
         stale_after_hours=stale,
     )
 

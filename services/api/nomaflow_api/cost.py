@@ -98,7 +98,8 @@ class _Bill:
         definition: GraphQLField = parent.fields[name]
         named = get_named_type(definition.type)
         if not is_composite_type(named) or node.selection_set is None:
-            return BLOB if named.name == "JSON" else LEAF
+            several = (_is_list(definition.type) and self._page(node, definition)) or 1
+            return several * (BLOB if named.name == "JSON" else LEAF)
         own_page = self._page(node, definition)
         times = 1
         if _is_list(definition.type):
