@@ -10,8 +10,9 @@ from nomaflow import expression
 from nomaflow.errors import StepError
 from nomaflow.steps import registry
 from nomaflow.steps.syncing import closures, links
+from nomaflow.steps.syncing.answers import Reading
 from nomaflow.steps.syncing.largest import Largest
-from nomaflow.steps.syncing.paging import LyingApiError, Page, Paging, Place, Reading
+from nomaflow.steps.syncing.paging import LyingApiError, Page, Paging, Place
 from nomaflow.steps.syncing.settings import Paginate
 from nomaflow.steps.syncing.sync_log import sync_id
 from nomaflow.steps.syncing.tally import Course, Tally
@@ -77,9 +78,12 @@ def test_going_on_after_a_crash_is_the_default_where_it_is_harmless():
         ({}, "retry"),
         ({"target": {"table": "users"}}, "fail"),
         ({"request": post}, "fail"),
+        ({"target": "${kw:target}"}, "fail"),
+        ({"request": "${kw:request}"}, "fail"),
     ):
         config = {**STEP, **changes}
-        assert kind.model_validate(config).interrupt_default() == default
+        if "${" not in str(changes):
+            assert kind.model_validate(config).interrupt_default() == default
         assert kind.model_construct(**config).interrupt_default() == default
 
 
@@ -107,6 +111,17 @@ def paging(**settings):
 def page(number, count, *, at=None, **facts):
     items = [f"{number}.{n}" for n in range(count)]
     return Page(Place(number, number if at is None else at), items, **facts)
+
+
+def test_strange_items_are_told_apart_all_the_same():
+    deep = ["x"]
+    for _ in range(400):
+        deep = [deep]
+    course = paging(size=1)
+    assert course.after(Page(Place(1, 1), deep), 1) == Place(2, 2)
+    assert course.after(Page(Place(2, 2), ["\ud800"]), 2) == Place(3, 3)
+    with pytest.raises(LyingApiError, match="same items"):
+        course.after(Page(Place(3, 3), ["\ud800"]), 3)
 
 
 def test_a_short_or_empty_page_is_the_last():

@@ -74,11 +74,14 @@ class HttpSync(Step):
 
     def interrupt_default(self) -> Interrupt:
         """Going on is harmless where rows have a key, and reading has no effect on the API."""
-        target, request = self.target, self.request
-        if isinstance(target, Mapping):  # asked of settings as they were written
-            has_key, reads = bool(target.get("key")), _reads(request)
+        # Also asked of settings as they were written: tables, or a token for a whole table.
+        target: Any = self.target
+        request: Any = self.request
+        if isinstance(request, HttpStep):
+            reads = request.interrupt_default() == "retry"
         else:
-            has_key, reads = bool(target.key), request.interrupt_default() == "retry"
+            reads = isinstance(request, Mapping) and _reads(request)
+        has_key = target.get("key") if isinstance(target, Mapping) else getattr(target, "key", ())
         return "retry" if has_key and reads else "fail"
 
     async def run(self, ctx: StepRunContext) -> StepResult:
@@ -97,6 +100,5 @@ def _query_of(url: str) -> set[str]:
         return set()
 
 
-def _reads(request: Any) -> bool:
-    method = request.get("method", "GET") if isinstance(request, Mapping) else "GET"
-    return str(method).upper() in {"GET", "HEAD", "OPTIONS"}
+def _reads(request: Mapping[str, Any]) -> bool:
+    return str(request.get("method", "GET")).upper() in {"GET", "HEAD", "OPTIONS"}

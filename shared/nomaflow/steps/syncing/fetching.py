@@ -15,7 +15,8 @@ from nomaflow.errors import StepError
 from nomaflow.steps.base import StepRunContext
 from nomaflow.steps.http import HttpStep
 from nomaflow.steps.syncing import links
-from nomaflow.steps.syncing.paging import Page, Paging, Place, Reading
+from nomaflow.steps.syncing.answers import Reading
+from nomaflow.steps.syncing.paging import Page, Paging, Place
 
 MOST_HOLDS = 20
 """How often one page may be told to wait before it counts as refused."""

@@ -81,10 +81,7 @@ class PostgresTable(Writer):
         check_key_values(columns, self._names, self._key)
         connection = await self._connector.raw()
         with self._connector.translated():
-            texts = [
-                [v if v is None or v.__class__ is str else column.write(v) for v in values]
-                for column, values in zip(self._columns, columns, strict=True)
-            ]
+            texts = self._texts(columns)
             if self._prepared is None:
                 self._prepared = await connection.prepare(self._statement)
             try:
@@ -96,6 +93,15 @@ class PostgresTable(Writer):
                 words = postgres_errors.failed(self._connector.name, error).message
                 raise StepError(f"column `{where}`: {words}") from error
         return Written(row[0], row[1])
+
+    def _texts(self, columns: Sequence[Sequence[Any]]) -> list[list[str | None]]:
+        try:
+            return [
+                [v if v is None or v.__class__ is str else column.write(v) for v in values]
+                for column, values in zip(self._columns, columns, strict=True)
+            ]
+        except RecursionError:
+            raise StepError("a value is nested too deep to be written", retryable=False) from None
 
     async def _misfit(self, connection: Any, texts: Sequence[Sequence[str | None]]) -> str | None:
         """Which column holds a value that its type cannot read: the database does not say."""

@@ -19,12 +19,13 @@ from nomaflow.expression_functions import rfc3339
 from nomaflow.steps.base import StepResult, StepRunContext
 from nomaflow.steps.counting import counted
 from nomaflow.steps.syncing import pages, targets
+from nomaflow.steps.syncing.answers import Reading
 from nomaflow.steps.syncing.fetching import Fetcher
 from nomaflow.steps.syncing.keeping import Bookkeeper
 from nomaflow.steps.syncing.largest import Largest
 from nomaflow.steps.syncing.mapping import Batch, ItemMap
 from nomaflow.steps.syncing.pages import Turn
-from nomaflow.steps.syncing.paging import Paging, Reading
+from nomaflow.steps.syncing.paging import Paging
 from nomaflow.steps.syncing.settings import Paginate
 from nomaflow.steps.syncing.sync_log import SyncLog, sync_id
 from nomaflow.steps.syncing.tally import Course, Tally
