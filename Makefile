@@ -68,7 +68,8 @@ bench: install ## Measure; each script prints ratios taken side by side
 faults: install ## Kill, freeze and cut things while work goes on; FAULTS=long for the figures of the docs
 	FAULTS=$(FAULTS) $(BIN)/pytest tests/faults
 
-full: lint test faults bench ## Everything
+full: export FULL = 1
+full: lint test faults bench ## Everything, with a directory of 50 000 people
 
 ci: ## What CI runs
 	.ci/run

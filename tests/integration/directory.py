@@ -215,6 +215,18 @@ def person(number: int) -> str:
     return "\n".join(lines) + "\n\n"
 
 
+def groups(count: int, large: int = 5) -> str:
+    """Groups in LDIF: the first `large` of 5 000 members, the others of three."""
+    made = []
+    for number in range(count):
+        size = 5_000 if number < large else 3
+        members = "\n".join(f"member: uid=u{n:05},{PEOPLE}" for n in range(1, size + 1))
+        made.append(
+            f"dn: cn=g{number},{GROUPS}\nobjectClass: groupOfNames\ncn: g{number}\n{members}\n"
+        )
+    return "\n".join(made) + "\n"
+
+
 def build(home: Path, users: int = USERS, extra: str = "") -> Directory:
     """Make configuration, certificates and data in `home`; nothing runs yet."""
     home.mkdir(parents=True, exist_ok=True)

@@ -219,6 +219,7 @@ async def test_pages_follow_the_cookie_of_each():
         ([b"\x30\x80\x02\x01@id@"], "connection", "a length of 0 bytes"),
         ([said(99, done())], "connection", "message 99"),
         ([(tlv(0x64, string("uid=a"), b"\x30\x05\x30"),), (done(),)], "connection", "not LDAP"),
+        ([(tlv(0x65, b"\x0a\x00"),)], "connection", "a result without a code"),
         ([(done(3),)], "timeout", "timeLimitExceeded"),
         ([(done(11),)], "error", "adminLimitExceeded"),
     ],

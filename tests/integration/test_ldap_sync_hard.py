@@ -128,10 +128,10 @@ async def test_a_search_that_breaks_off_changes_nothing(stubbed):
 
 
 async def test_the_directory_dies_in_the_middle(sync):
-    step = sync.step(page_size=10)
+    step = sync.step(page_size=1)
 
     async def kill(ctx):
-        while not ctx.events:
+        while not ctx.log.lines:  # it says that it is bound
             await asyncio.sleep(0.001)
         sync.directory.process.kill()
 

@@ -59,8 +59,9 @@ def _filter(text: str, at: int, depth: int) -> int:
         first = at
         while text[at : at + 1] == "(" and (mark != "!" or at == first):
             at = _skipped(text, _filter(text, at, depth + 1))
-        if at == first and mark == "!":
-            raise ValueError(f"`!` at column {first} needs one filter in parentheses behind it")
+        if at == first:
+            many = "one filter" if mark == "!" else "filters"
+            raise ValueError(f"`{mark}` at column {first} needs {many} in parentheses behind it")
     else:
         found = _EXTENSIBLE.match(text, at) or _ITEM.match(text, at)
         if found is None:

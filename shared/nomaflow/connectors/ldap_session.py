@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -23,16 +24,16 @@ from ldap3.core.exceptions import LDAPExceptionError
 from ldap3.operation.search import search_operation
 from ldap3.protocol.rfc2696 import paged_search_control
 
-from nomaflow.connectors import ldap_ber, ldap_errors, outbound, trust
+from nomaflow.connectors import ldap_ber, ldap_errors, outbound
 from nomaflow.connectors.ldap import Chunk, LdapSettings, Search
-from nomaflow.connectors.ldap_ber import BerError, Frame, Result, Wanted
+from nomaflow.connectors.ldap_answer import CHUNK_BYTES, CHUNK_ENTRIES, Answer
+from nomaflow.connectors.ldap_ber import BerError, Entry, Frame, Wanted
+from nomaflow.connectors.ldap_tls import VerifiedTls
 from nomaflow.errors import StepError
 
 _RECEIVED = 256 * 1024
-_CHUNK_BYTES = 2 * 1024 * 1024
-"""About so much is held at once, whatever the size of a page; one message may be larger."""
-_CHUNK_ENTRIES = 2_000
 _STOP_SECONDS = 1.0
+_CHUNK_SECONDS = 0.5  # a slow directory is seen to go on
 _MOST_EMPTY_PAGES = 10_000
 _SCOPES = {"base": ldap3.BASE, "one": ldap3.LEVEL, "subtree": ldap3.SUBTREE}
 
@@ -137,7 +138,7 @@ class Session:
 
     def _open(self, address: str) -> None:
         settings = self._settings
-        tls = _VerifiedTls(settings)
+        tls = VerifiedTls(settings)
         server = ldap3.Server(
             f"[{address}]" if ":" in address else address,
             port=settings.port,
@@ -195,31 +196,47 @@ class Session:
         return ldap_errors.not_ldap(self._where, type(error).__name__)
 
     def _chunks(self, search: Search, wanted: Wanted) -> Iterator[Chunk]:
-        """The next page is asked for as soon as one has come, before it is read."""
-        answer = _Answer(self, self._ask(search, b""))
-        empty = count = 0
+        """The next page is asked for as soon as one has come, before it is read.
+
+        Small pages are handed over together: each handing over costs the two threads a change
+        of turns, which takes longer than reading a page.
+        """
+        answer = Answer(self, self._ask(search, b""))
+        found: list[Entry] = []
+        pages = references = count = empty = size = 0
+        since = time.monotonic()
         while True:
             data, frames = answer.receive()
             done = frames.pop() if frames[-1].kind == ldap_ber.DONE else None
             entries = [f for f in frames if f.kind == ldap_ber.ENTRY]
-            references = sum(f.kind == ldap_ber.REFERENCE for f in frames)
+            references += sum(f.kind == ldap_ber.REFERENCE for f in frames)
             count += len(entries)
+            size += len(data)
             cookie = b""
             if done is not None:
-                cookie = self._cookie(search, ldap_ber.result(data, done), count)
+                cookie = self._cookie(search, done, data, count)
+                pages += 1
                 empty = 0 if entries else empty + 1
                 if empty > _MOST_EMPTY_PAGES:
                     raise ldap_errors.not_ldap(self._where, "pages without entries, and no end")
                 if cookie:
-                    answer = _Answer(self, self._ask(search, cookie))
-            try:
-                found = [ldap_ber.entry(data, frame, wanted) for frame in entries]
-            except BerError as error:
-                raise ldap_errors.not_ldap(self._where, str(error)) from None
-            del data, frames
-            yield Chunk(found, int(done is not None), references)
-            if done is not None and not cookie:
+                    answer = Answer(self, self._ask(search, cookie))
+            found += self._read(data, entries, wanted)
+            is_last = done is not None and not cookie
+            waited = time.monotonic() - since > _CHUNK_SECONDS
+            if is_last or waited or len(found) >= CHUNK_ENTRIES or size >= CHUNK_BYTES:
+                yield Chunk(found, pages, references)
+                found = []
+                pages = references = size = 0
+                since = time.monotonic()
+            if is_last:
                 return
+
+    def _read(self, data: bytes, frames: list[Frame], wanted: Wanted) -> list[Entry]:
+        try:
+            return [ldap_ber.entry(data, frame, wanted) for frame in frames]
+        except BerError as error:
+            raise self.strange(error) from None
 
     def _ask(self, search: Search, cookie: bytes) -> int:
         """Send one page's request; its number."""
@@ -246,7 +263,12 @@ class Session:
             words = f"{self._where} cannot be asked for {search.filter!r}: {error}"
             raise StepError(words, retryable=False) from error
 
-    def _cookie(self, search: Search, result: Result, count: int) -> bytes:
+    def _cookie(self, search: Search, done: Frame, data: bytes, count: int) -> bytes:
+        """What the next page is asked for with; StepError unless the server says success."""
+        try:
+            result = ldap_ber.result(data, done)
+        except BerError as error:
+            raise self.strange(error) from None
         if result.code != ldap_errors.SUCCESS:
             raise ldap_errors.search_ended(self._where, search.base, result, count)
         return result.cookie
@@ -274,62 +296,6 @@ class Session:
 
     def strange(self, error: BerError) -> StepError:
         return ldap_errors.not_ldap(self._where, str(error))
-
-
-class _Answer:
-    """The messages that answer one request, as they come."""
-
-    def __init__(self, session: Session, number: int) -> None:
-        self._session, self._number = session, number
-        self._rest = bytearray()
-
-    def receive(self) -> tuple[bytes, list[Frame]]:
-        """Messages and the bytes that hold them: up to the result, or about one chunk."""
-        rest = self._rest
-        frames: list[Frame] = []
-        at = 0
-        while True:
-            try:
-                new = ldap_ber.frames(rest, at)
-            except BerError as error:
-                raise self._session.strange(error) from None
-            for frame in new:
-                if frame.id != self._number:
-                    raise self._session.told(bytes(rest), frame)
-            if new:
-                frames += new
-                at = new[-1].after
-                over = new[-1].kind == ldap_ber.DONE
-                if over or at >= _CHUNK_BYTES or len(frames) >= _CHUNK_ENTRIES:
-                    break
-            rest += self._session.receive()
-        data = bytes(memoryview(rest)[:at])
-        del rest[:at]
-        if frames[-1].kind == ldap_ber.DONE and rest:
-            raise self._session.strange(BerError("more than was asked for"))
-        return data, frames
-
-
-class _VerifiedTls(ldap3.Tls):  # type: ignore[misc]  # ldap3 has no types
-    """TLS 1.2 or newer that trusts no certificate unseen, which ldap3's own would."""
-
-    def __init__(self, settings: LdapSettings) -> None:
-        super().__init__(validate=ssl.CERT_REQUIRED)
-        self._host = settings.host
-        self._context = None if settings.encryption == "none" else trust.context(settings.ca_file)
-        self.refused: BaseException | None = None
-
-    def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002  ldap3's signature
-        """Make the connection's socket one that is encrypted and verified by host name."""
-        try:
-            if self._context is None:
-                raise StepError("this connection is not to be encrypted")
-            connection.socket = self._context.wrap_socket(
-                connection.socket, server_hostname=self._host
-            )
-        except Exception as error:
-            self.refused = error  # ldap3 keeps the words only
-            raise
 
 
 async def _addresses(settings: LdapSettings) -> list[str]:

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -19,25 +18,17 @@ from nomaflow.connectors.spec import LdapConnectorSpec
 from nomaflow.errors import StepError
 from nomaflow.steps.base import Interrupt, Step, StepResult, StepRunContext
 from nomaflow.steps.counting import counted
-from nomaflow.steps.directory import attributes, rows
+from nomaflow.steps.directory import attributes, outcome, rows
 from nomaflow.steps.directory.batch import Failures
+from nomaflow.steps.directory.outcome import Read
 from nomaflow.steps.directory.query import Query
 from nomaflow.steps.directory.ranges import Ranges
 from nomaflow.steps.directory.table import Table
-from nomaflow.steps.directory.target import Changes, TableSettings, Target
+from nomaflow.steps.directory.target import TableSettings, Target
 from nomaflow.steps.directory.values import Column
 
 _INLINE = ("bind_dn", "bind_password", "ca_file", "start_tls", "allow_plaintext")
 _PERCENT = r"^\d{1,3}(\.\d+)?%$"
-
-
-@dataclass(slots=True)
-class _Read:
-    """What came of the directory."""
-
-    entries: int = 0
-    pages: int = 0
-    references: int = 0
 
 
 class LdapSync(Step):
@@ -236,7 +227,7 @@ class LdapSync(Step):
             await session.close()
             await target.end()
         elapsed = round((time.monotonic() - started) * 1000)
-        return self._result(ctx, read, changes, failures, elapsed)
+        return outcome.result(ctx, read, changes, failures, elapsed, self.deletion)
 
     def _inline(self) -> LdapConnectorSpec:
         secret = self.bind_password.get_secret_value() if self.bind_password else None
@@ -286,8 +277,8 @@ class LdapSync(Step):
         target: Target,
         columns: list[Column],
         failures: Failures,
-    ) -> _Read:
-        read = _Read()
+    ) -> Read:
+        read = Read()
         maker = rows.RowMaker(columns, self.multi_value)
         places = rows.places(columns)
         names = tuple(places) or ("1.1",)  # no attributes at all, RFC 4511 section 4.5.1.8
@@ -313,54 +304,3 @@ class LdapSync(Step):
         if read.references:
             ctx.log.info(f"{read.references} references to other servers were not followed")
         return read
-
-    def _result(
-        self,
-        ctx: StepRunContext,
-        read: _Read,
-        changes: Changes,
-        failures: Failures,
-        elapsed: int,
-    ) -> StepResult:
-        upserted = changes.inserted + changes.updated
-        if changes.written is not None:
-            upserted = changes.written
-        output: dict[str, Any] = {
-            "entries": read.entries,
-            "pages": read.pages,
-            "references": read.references,
-            "inserted": changes.inserted,
-            "updated": changes.updated,
-            "unchanged": changes.unchanged,
-            "deleted": changes.deleted,
-            "failed": failures.count,
-            "fetched": read.entries,
-            "upserted": upserted,
-            "pruned": changes.deleted,
-            "elapsed_ms": elapsed,
-        }
-        if failures.count:
-            output["failures"] = failures.examples
-        said = counted(read.entries, "entry", "entries")
-        if changes.written is None:
-            gone = "flagged" if self.deletion == "soft" else "gone"
-            said += f" · {changes.inserted} new · {changes.updated} changed"
-            said += f" · {changes.unchanged} the same"
-            said += f" · {changes.deleted} {gone}" if self.deletion != "none" else ""
-        else:
-            said += f" · {changes.written} written"
-        said += f" · {failures.count} left out" if failures.count else ""
-        if ctx.dry_run:
-            said = f"dry run: {said}"
-            output |= {"dry_run": True, "examples": changes.examples}
-            if changes.refusal:
-                output["refusal"] = changes.refusal
-                ctx.log.warning(f"a real run would be refused: {changes.refusal}")
-        ctx.log.info(said)
-        left_out = counted(failures.count, "entry", "entries")
-        return StepResult(
-            output,
-            said,
-            0 if ctx.dry_run else upserted + changes.deleted,
-            reason=f"{left_out} left out" if failures.count else None,
-        )

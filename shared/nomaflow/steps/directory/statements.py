@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nomaflow.steps.directory.batch import Batch
+from nomaflow.steps.directory.packing import packed
 from nomaflow.steps.directory.shape import ColumnShape, Shape
 from nomaflow.steps.directory.target import EXAMPLES, TableSettings
 
@@ -64,26 +65,23 @@ class Statements:
 
     def add(self) -> str:
         """Put a batch (`values`) into the stash."""
-        arrays = ", ".join(f":c{at}::text[]" for at in range(len(self._names)))
         return (
             f"INSERT INTO {self._stash_sql} ({self._listed(self._names)}, {ENTRY}) "
             f"SELECT {self._read(self._columns)}, r.entry "
-            f"FROM unnest({arrays}, :entry::text[]) AS r({self._numbered()}, entry)"
+            f"FROM {self._batch()}"
         )
 
     def keep(self) -> str:
         """Put the keys of a batch beside the stash."""
-        arrays = ", ".join(f":c{at}::text[]" for at in range(len(self._names)))
         return (
             f"INSERT INTO {self._kept_sql} ({self._listed(self._key)}) "
             f"SELECT {self._read(self._columns, self._key)} "
-            f"FROM unnest({arrays}, :entry::text[]) AS r({self._numbered()}, entry)"
+            f"FROM {self._batch()}"
         )
 
     def values(self, batch: Batch) -> Mapping[str, Any]:
         """The parameters that hold a batch."""
-        columns = {f"c{at}": list(values) for at, values in enumerate(batch.columns)}
-        return {**columns, "entry": list(batch.names)}
+        return packed([*batch.columns, batch.names])
 
     def differ(self, pairs: Mapping[str, str], old: str = "t") -> str:
         """Whether a row differs in any bit: json without `=` and 1.0 for 1.00 count."""
@@ -112,7 +110,8 @@ class Statements:
                     f"FROM {self._stash_sql} AS s WHERE {FITS} {part} "
                     f"ORDER BY {self._listed(self._key, 's.')} "
                     f"ON CONFLICT ({self._listed(self._key)}) {action} "
-                    "RETURNING xmax = 0 AS is_new) SELECT count(*) FILTER (WHERE is_new) AS inserted, "
+                    "RETURNING xmax = 0 AS is_new) "
+                    "SELECT count(*) FILTER (WHERE is_new) AS inserted, "
                     "count(*) FILTER (WHERE NOT is_new) AS updated FROM written"
                 ),
                 "both",
@@ -172,10 +171,9 @@ class Statements:
 
     def gone(self) -> str:
         """How many rows the directory no longer has, and how many count as present."""
-        return (
-            f"SELECT COALESCE(sum({self._one_if(self._is_gone())}), 0) AS gone, count(*) AS total "
-            f"FROM {self._target} AS t WHERE {self._is_present()}"
-        )
+        # Apart, so that the rows that are gone are found by a join and not one by one.
+        present = f"SELECT count(*) FROM {self._target} AS t WHERE {self._is_present()}"
+        return f"SELECT ({present} AND {self._is_gone()}) AS gone, ({present}) AS total"
 
     def deletion(self) -> str:
         where = f"WHERE {self._is_present()} AND {self._is_gone()}"
@@ -224,6 +222,14 @@ class Statements:
 
     def _numbered(self) -> str:
         return ", ".join(f"c{at}" for at in range(len(self._names)))
+
+    def _batch(self) -> str:
+        """The rows of a batch, see `packing`."""
+        arrays = ", ".join(
+            f"(string_to_array(:c{at}::text, :apart::text, :nothing::text))[2:]"
+            for at in range(len(self._names) + 1)
+        )
+        return f"unnest({arrays}) AS r({self._numbered()}, entry)"
 
     def _read(self, columns: Sequence[ColumnShape], only: Sequence[str] | None = None) -> str:
         """Each text of a batch as its column's type."""
