@@ -13,7 +13,7 @@ from functools import lru_cache
 
 LONGEST = 500
 LARGEST = 2_000
-MOST_WORK = 5_000_000
+MOST_WORK = 1_000_000
 _DEEPEST = 30
 _MOST_TIMES = 200
 

@@ -52,7 +52,7 @@ class TestContext:
 
     `connectors` are databases by URL or APIs by base URL, tables as in connectors.toml, or any
     object of the test's own, handed over as it is. `outputs` are those of the earlier steps, in
-    order. `http` replaces `ctx.http`. Facts of the run can be set as attributes.
+    order; an `EarlierStep` (`nomaflow.steps.base`) says one's status as well. `http` replaces `ctx.http`. Facts of the run can be set as attributes.
     """
 
     __test__ = False
@@ -61,7 +61,7 @@ class TestContext:
         self,
         *,
         connectors: Mapping[str, Any] | None = None,
-        outputs: Mapping[str, Mapping[str, Any]] | None = None,
+        outputs: Mapping[str, Mapping[str, Any] | base.EarlierStep] | None = None,
         params: Mapping[str, Any] | None = None,
         state: Mapping[str, Any] | None = None,
         dry_run: bool = False,
@@ -85,7 +85,9 @@ class TestContext:
         self.cancelled = False
         self._opened: dict[str, Any] = {}
         self._steps = {
-            name: base.EarlierStep(name, "succeeded", output)
+            name: output
+            if isinstance(output, base.EarlierStep)
+            else base.EarlierStep(name, "succeeded", output)
             for name, output in (outputs or {}).items()
         }
 

@@ -11,6 +11,7 @@ import pytest
 from nomaflow import StepContext
 from nomaflow.errors import StepError
 from nomaflow.plugins import resolve
+from nomaflow.steps.base import EarlierStep
 from nomaflow.testing import TestContext, call
 
 PLUGINS = Path(__file__).parents[2] / "examples" / "hourly-api-pull" / "plugins"
@@ -85,3 +86,26 @@ async def test_what_a_step_refuses_is_refused_here_too():
         await call(g, TestContext())
     with pytest.raises(StepError, match="no connector 'x'"):
         await call(lambda ctx: ctx.get_connector("x"), TestContext())
+
+
+async def test_state_steps_and_a_dry_run():
+    async def f(ctx: StepContext, *, dry_run: bool) -> object:
+        ctx.state.set("last", "2026-05-01")
+        before = ctx.previous_step("copy")
+        return {"was": before.status, "since": ctx.state.get("first", "never"), "dry": dry_run}
+
+    copied = EarlierStep("copy", "failed", {"rows": 1})
+    ctx = TestContext(outputs={"copy": copied}, state={"first": "2026-01-01"}, dry_run=True)
+    answer = await call(f, ctx, params={"dry_run": False})
+    assert answer == {"was": "failed", "since": "2026-01-01", "dry": True}
+    assert ctx.state.proposed == {"last": "2026-05-01"}
+
+
+async def test_a_function_that_answers_with_something_to_await():
+    def f(ctx: StepContext) -> object:
+        async def later() -> int:
+            return 7
+
+        return later()
+
+    assert await call(f, TestContext()) == 7

@@ -27,7 +27,7 @@ PATTERNS = st.recursive(
 
 
 @given(PATTERNS, st.text("abc1 .]", max_size=8))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_it_finds_what_re_finds(text, subject):
     assert pattern.compile(text).found_in(subject) == bool(re.search(text, subject))
 
@@ -87,8 +87,8 @@ def test_what_cannot_be_read(text, words, offset):
 )
 def test_nothing_runs_away(text):
     began = time.perf_counter()
-    pattern.compile(text).found_in("a" * 5_000 + "!")
-    assert time.perf_counter() - began < 10
+    pattern.compile(text).found_in("a" * 1_000 + "!")
+    assert time.perf_counter() - began < 2
 
 
 def test_a_text_too_long_for_its_pattern_is_refused():
