@@ -68,7 +68,7 @@ def test_times_end_in_at_and_durations_in_seconds(graph):
             continue
         for name, field in kind.fields.items():
             if get_named_type(field.type).name == "DateTime" and not is_list_type(field.type):
-                plain = name in {"at", "since", "until", "scheduledFor", "fires", "upcoming"}
+                plain = name in {"at", "since", "from", "until", "scheduledFor", "fires", "upcoming"}
                 assert plain or name.endswith(("At", "Until")), f"{type_name}.{name}"
             if name.endswith("Seconds"):
                 assert get_named_type(field.type).name == "Float", f"{type_name}.{name}"

@@ -179,7 +179,9 @@ class Slot:
     count: int = strawberry.field(description="How many due times this row stands for")
     at: datetime = strawberry.field(description="When this was recorded")
     look_at: datetime | None = strawberry.field(description="When an open one is looked at again")
-    deadline: datetime | None = strawberry.field(description="Until when it waits at the longest")
+    waits_until: datetime | None = strawberry.field(
+        resolver=lambda root: root.deadline, description="Until when it waits at the longest"
+    )
 
 
 @strawberry.type

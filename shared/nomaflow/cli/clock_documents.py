@@ -25,7 +25,7 @@ query Slots($since: DateTime!, $until: DateTime!, $jobs: [String!], $outcomes: [
   slots(since: $since, until: $until, jobs: $jobs, outcomes: $outcomes, first: $first,
         after: $after) {
     nodes {
-      job schedule timezone dueAt outcome reason until count lookAt deadline
+      job schedule timezone dueAt outcome reason until count lookAt waitsUntil
       run { id status reason }
     }
     pageInfo { hasNextPage endCursor }

@@ -92,7 +92,7 @@ def _reason(slot: JSON) -> str:
     said = [slot["reason"] or ""]
     if slot["lookAt"]:
         said.append(f"looked at again {words.day_and_time(_at(slot['lookAt']))}")
-    if slot["deadline"]:
+    if slot["waitsUntil"]:
         said.append(f"waits until {words.day_and_time(_at(slot['deadline']))}")
     return " · ".join(part for part in said if part)
 

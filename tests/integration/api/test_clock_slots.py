@@ -18,7 +18,7 @@ SLOTS = """query ($since: DateTime!, $until: DateTime!, $jobs: [String!], $outco
     $first: Int, $after: String) {
   slots(since: $since, until: $until, jobs: $jobs, outcomes: $outcomes, first: $first,
         after: $after) {
-    nodes { job schedule timezone dueAt outcome reason until count at lookAt deadline
+    nodes { job schedule timezone dueAt outcome reason until count at lookAt waitsUntil
             run { id jobName status reason scheduledFor } }
     pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }"""
 
