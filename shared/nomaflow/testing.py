@@ -52,7 +52,8 @@ class TestContext:
 
     `connectors` are databases by URL or APIs by base URL, tables as in connectors.toml, or any
     object of the test's own, handed over as it is. `outputs` are those of the earlier steps, in
-    order; an `EarlierStep` (`nomaflow.steps.base`) says one's status as well. `http` replaces `ctx.http`. Facts of the run can be set as attributes.
+    order; an `EarlierStep` (`nomaflow.steps.base`) says one's status as well. `http` replaces
+    `ctx.http`. Facts of the run can be set as attributes.
     """
 
     __test__ = False
