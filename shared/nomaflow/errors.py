@@ -68,6 +68,10 @@ class StepError(Exception):
         self.http_status = http_status
 
 
+class ClaimLostError(StepError):
+    """The run is someone else's now: nothing more may be done in its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An exception as history keeps it: class name, sentence, traceback (X29)."""

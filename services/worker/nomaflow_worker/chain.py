@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from nomaflow import definitions, dispatch, lifecycle, moves
-from nomaflow.errors import Failure, NomaflowError, StepError
+from nomaflow.errors import ClaimLostError, Failure, NomaflowError, StepError
 from nomaflow.lifecycle import Onward, RunStatus, StepStatus
 from nomaflow.steps.base import EarlierStep
 from nomaflow.store import claims, logs, watermarks
@@ -24,7 +24,6 @@ from nomaflow_worker.context import application
 from nomaflow_worker.journal import Journal
 from nomaflow_worker.lookahead import Lookahead
 from nomaflow_worker.record import LostClaimError, Record, UnwritableError
-from nomaflow_worker.sandbox.request import LeaseOverError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,7 +183,7 @@ class Chain:
             outcome = await self._attempt.run(step, state, prepared)
             self._calls = False
         self._shown = self._brief(outcome.shown)
-        if isinstance(outcome.error, LeaseOverError):
+        if isinstance(outcome.error, ClaimLostError):
             self.stop(Stop.LOST)  # frozen for so long that anyone may have claimed the run
         if self.stopping is not None and outcome.result is None:
             return

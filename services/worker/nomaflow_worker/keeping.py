@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from nomaflow import batch_retry
-from nomaflow.errors import StepError
+from nomaflow.errors import ClaimLostError, StepError
 from nomaflow.store import checkpoints, failed_batches
 from nomaflow.store.failed_batches import NewFailedBatch
 from nomaflow_worker.record import REFUSED
-from nomaflow_worker.sandbox.request import LeaseOverError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,7 +105,7 @@ class Keeper:
 
     async def _under_claim(self, write: Callable[[], Awaitable[bool]]) -> None:
         if not await self.insist(write):
-            raise LeaseOverError("the run is no longer this worker's")
+            raise ClaimLostError("the run is no longer this worker's")
 
 
 @dataclass(frozen=True, slots=True)

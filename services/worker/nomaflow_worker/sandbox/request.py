@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from nomaflow.connectors.http import HttpPolicy
-from nomaflow.errors import StepError
+from nomaflow.errors import ClaimLostError
 from nomaflow.plugins import rows, values
 from nomaflow.step_context import EarlierStep
 
@@ -86,7 +86,7 @@ class ChildRequest:
         )
 
 
-class LeaseOverError(StepError):
+class LeaseOverError(ClaimLostError):
     """The guardian ended the call because the worker's lease was over: so is the worker's claim."""
 
 

@@ -8,6 +8,8 @@ from typing import Any, Self
 from nomaflow.steps.base import FailedItems, StepRunContext
 from nomaflow.steps.syncing.tally import Tally
 
+LAST_WORD_SECONDS = 0.5
+
 
 class Bookkeeper:
     """At most one checkpoint is on its way; a page waits for that of the page before."""
@@ -21,7 +23,10 @@ class Bookkeeper:
 
     async def __aexit__(self, kind: object, *_: object) -> None:
         if self._writing is not None and kind is not None:
-            # The step ends otherwise than planned: what is whole already is kept all the same.
+            # The step ends otherwise than planned: what is whole already is kept all the same,
+            # unless that takes longer than the end of a step may.
+            await asyncio.wait({self._writing}, timeout=LAST_WORD_SECONDS)
+            self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)
 
     async def page_done(self, tally: Tally) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from nomaflow.connectors.sql import SqlConnector
-from nomaflow.errors import StepError
+from nomaflow.errors import ClaimLostError, StepError
 from nomaflow.expression_functions import rfc3339
 from nomaflow.steps.base import StepResult, StepRunContext
 from nomaflow.steps.counting import counted
@@ -135,7 +135,7 @@ async def carry_out(ctx: StepRunContext, wishes: Wishes) -> StepResult:
         await _read(ctx, wishes, writer, tally)
     except StepError as error:
         error.output = tally.output()
-        if log is not None:
+        if log is not None and not isinstance(error, ClaimLostError):
             with contextlib.suppress(StepError):  # what went wrong first is what counts
                 await log.write("failed", error.output)
         raise
