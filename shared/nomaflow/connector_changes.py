@@ -115,12 +115,16 @@ async def update(
 
 
 async def delete(db: Database, project: Project, name: str) -> None:
-    """Remove a connector and its secrets. IN_USE while a job in force names it."""
-    _refuse_files(project, name, "take it out there")
+    """Remove a connector and its secrets. IN_USE while a job in force names it.
+
+    One that a file hides may go: the jobs that name it use the file's.
+    """
     async with db.transaction() as connection:
-        await _found(connection, name, lock=True)
+        if await connectors.find(connection, name, lock=True) is None:
+            _refuse_files(project, name, "take it out there")
+            await _found(connection, name)
         using = sorted(users(await job_pages.definitions(connection)).get(name, ()))
-        if using:
+        if using and name not in project.connectors().specs:
             shown = ", ".join(f"`{job}`" for job in using[:10])
             more = f" and {len(using) - 10} more" if len(using) > 10 else ""  # noqa: PLR2004
             raise NomaflowError(

@@ -192,6 +192,10 @@ class Backing:
     async def _watch(self) -> None:
         await catalog.watch(self.db, self.bell, self.project, timezone=self.timezone)
 
+    async def look_at_files(self) -> None:
+        """Bring the files into the database now, and what is wrong with them."""
+        await catalog.sync(self.db, self.bell, self.project, timezone=self.timezone)
+
     async def default_connector_url(self) -> str:
         """Return where the connector `default` points."""
         return await roles.default_url(self.options.database_url)

@@ -251,6 +251,7 @@ class ConnectorMutations:
             await connector_changes.delete(context.db, context.backing.project, name)
         except NomaflowError as error:
             return DeletePayload(deleted=None, errors=mistakes(error))
+        await context.backing.look_at_files()  # one that a file hid is a problem no more
         return DeletePayload(deleted=name, errors=[])
 
     @strawberry.mutation

@@ -26,6 +26,7 @@ from nomaflow_api.__main__ import config, listen
 from nomaflow_api.backing import Backing, Options
 
 TOKEN = "a-token-for-tests-0123456789"
+SECRET_KEY = "a key of tests that is long enough"
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 
 
@@ -141,7 +142,11 @@ async def serve(options: Options, port: int = 0) -> AsyncIterator[Api]:
 @pytest.fixture
 def options(database_url, redis_url, project) -> Options:
     return Options(
-        database_url=database_url, redis_url=redis_url, admin_token=TOKEN, project=project
+        database_url=database_url,
+        redis_url=redis_url,
+        admin_token=TOKEN,
+        project=project,
+        secret_key=SECRET_KEY,
     )
 
 

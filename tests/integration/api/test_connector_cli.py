@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,11 +17,6 @@ from nomaflow.vault import Vault
 from .conftest import TOKEN
 
 NOMAFLOW = Path(sys.executable).parent / "nomaflow"
-
-
-@pytest.fixture
-def options(options):
-    return replace(options, secret_key=SECRET_KEY)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 import subprocess
-from dataclasses import replace
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -48,11 +47,6 @@ HTTP = {
     },
     "secrets": {"key": "a-key-of-an-api", "token": "a-token-of-an-api"},
 }
-
-
-@pytest.fixture
-def options(options):
-    return replace(options, secret_key=SECRET_KEY)
 
 
 async def made(api, given):
@@ -218,6 +212,36 @@ async def test_metadata_and_files_elsewhere_are_out_of_reach(api, project, kind,
         assert (code, "never reached" in words) == ("FORBIDDEN", True)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "a\x00b"},
+        {"settings": {"driver": "mysql", "description": "a\x00b"}},
+        {"settings": {"driver": "mysql", "description": "a\ud800b"}},
+        {"secrets": {"password": "a\x00bcdef"}},
+        {"secrets": {"password": "a\ud800bcdef"}},
+        {"queries": {"q\x00": {"sql": "SELECT 1"}}},
+        {"queries": {"q": {"sql": "SELECT 1", "description": "\ud800"}}},
+        {"settings": {"driver": "mysql", "a": [[[[[[[[[[1]]]]]]]]]]}},
+        {"settings": {"driver": "mysql", "pool_size": 10**30}},
+        {"settings": {"driver": ["mysql"]}},
+    ],
+)
+async def test_hostile_input_is_refused_and_nothing_is_kept(api, change):
+    given = {"name": "x", "kind": "sql", "settings": {"driver": "mysql"}, **change}
+    body = json.dumps({"query": CREATE, "variables": {"input": given}})  # \\ud800, as JSON lets one
+    response = await api.http.post(
+        "/graphql", content=body, headers={"Content-Type": "application/json"}
+    )
+    answer = response.json()
+    assert response.status_code in {200, 400}
+    if "errors" in answer:
+        assert [e["extensions"]["code"] for e in answer["errors"]] == ["BAD_USER_INPUT"]
+    else:
+        assert answer["data"]["connectorCreate"]["errors"]
+    assert await connectors.some(api.db) == []
+
+
 async def test_a_file_comes_first(api, project):
     (project / "connectors.toml").write_text('[connectors.ops]\nkind = "sql"\nurl = "mysql://h"\n')
     ops = {**SQL, "name": "ops"}
@@ -245,6 +269,9 @@ async def test_a_file_comes_first(api, project):
     (problem,) = (await api.query("{ catalogProblems { file line message } }"))["catalogProblems"]
     assert (problem["file"], problem["line"]) == ("connectors.toml", 1)
     assert "hidden by the one in this file" in problem["message"]
+    assert await refused(api, DELETE, "connectorDelete", name="shop") == []
+    assert (await api.query(SHOW, name="shop"))["connector"]["origin"] == "FILE"
+    assert (await api.query("{ catalogProblems { file } }"))["catalogProblems"] == []
 
 
 async def test_a_connector_that_jobs_name_stays(api):
