@@ -396,6 +396,16 @@ async def test_what_cannot_be_called(shop):
     assert "`n`" in run["reason"]
 
 
+async def test_one_fire_may_change_the_childs_params_and_not_the_child(shop):
+    await shop.declare(FAMILY.replace("${out:x}", "$${out:x}"))
+    async with working(shop):
+        given = {"load": {"job": "parent", "params": {"day": "2026-06-01"}}}
+        run = await shop.run("parent", step_kwargs=given)
+    assert run["status"] == "succeeded", run["reason"]
+    (child,) = await children(shop, run["id"])
+    assert (child["job_name"], child["params"]["day"]) == ("child", "2026-06-01")
+
+
 async def test_a_dry_run_is_passed_on(shop):
     await shop.declare(calling("child", query="CREATE TABLE public.made (n int)"))
     async with working(shop):

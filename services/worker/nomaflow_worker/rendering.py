@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from nomaflow.store.claims import Claimed
 
 
+# What a step is, not how it runs: who may run one job may not run another function or job by it.
+_FIXED = frozenset({"kwargs", "callable", "job"})
 _STATEFUL = frozenset({"http_sync", "python"})
 """Step types that look at watermarks without a token in their settings."""
 
@@ -112,7 +114,7 @@ def _settings_among(kind: type[Step], fire_kwargs: Mapping[str, Any]) -> dict[st
     return {
         name: value
         for name, value in fire_kwargs.items()
-        if name in kind.model_fields and name not in {"kwargs", "callable"}
+        if name in kind.model_fields and name not in _FIXED
     }
 
 
