@@ -62,13 +62,15 @@ def test_no_list_holds_nulls_and_no_value_of_an_enum_is_small(graph):
                 assert is_non_null_type(bare.of_type), f"{type_name}.{name}"
 
 
+PLAIN_TIMES = {"at", "since", "from", "until", "scheduledFor", "fires", "upcoming"}
+
+
 def test_times_end_in_at_and_durations_in_seconds(graph):
     for type_name, kind in ours(graph).items():
         if not is_object_type(kind):
             continue
         for name, field in kind.fields.items():
             if get_named_type(field.type).name == "DateTime" and not is_list_type(field.type):
-                plain = name in {"at", "since", "from", "until", "scheduledFor", "fires", "upcoming"}
-                assert plain or name.endswith(("At", "Until")), f"{type_name}.{name}"
+                assert name in PLAIN_TIMES or name.endswith(("At", "Until")), f"{type_name}.{name}"
             if name.endswith("Seconds"):
                 assert get_named_type(field.type).name == "Float", f"{type_name}.{name}"

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nomaflow import forecast, schedule
 from nomaflow.calendars import Action, Blackout, Calendar
@@ -208,3 +210,55 @@ def test_a_thousand_clocks_are_merged_in_order_at_the_cost_of_what_is_read():
     found = list(islice(forecast.calendar(clocks, OPEN, NOW, at("31T00:00")), 500))
     assert [s.planned.at for s in found] == sorted(s.planned.at for s in found)
     assert time.process_time() - began < 1
+
+
+MINUTES = st.integers(0, 59)
+WINDOWS = st.tuples(
+    st.sampled_from(["", "mon-fri ", "sat,sun ", "fri "]),
+    st.integers(0, 23),
+    MINUTES,
+    st.integers(0, 23),
+    MINUTES,
+).filter(lambda w: w[1:3] != w[3:5])
+CALENDARS = st.fixed_dictionaries(
+    {"exclude": st.lists(st.sampled_from(["12-25", "2026-12-28", "2027-01-01..2027-01-03"]))},
+    optional={
+        "weekdays": st.lists(st.sampled_from(["mon", "wed", "sat"]), min_size=1, unique=True),
+        "include": st.just(["2026-12-27"]),
+        "windows": st.lists(
+            WINDOWS.map(lambda w: f"{w[0]}{w[1]:02}:{w[2]:02}-{w[3]:02}:{w[4]:02}"),
+            min_size=1,
+            max_size=3,
+        ),
+    },
+)
+STRETCHES = st.lists(st.tuples(st.integers(0, 500), st.integers(1, 90)), max_size=3)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    expression=st.sampled_from(["*/25 * * * *", "0 */5 * * *", "17 3 * * *", "30 2 * * sun"]),
+    zone=st.sampled_from(["UTC", "Europe/Paris", "America/New_York", "Australia/Lord_Howe"]),
+    definition=CALENDARS,
+    stretches=STRETCHES,
+)
+def test_leaping_over_what_is_closed_gives_what_looking_at_each_due_time_gives(
+    expression, zone, definition, stretches
+):
+    until = NOW + timedelta(days=21)
+    calendar = Calendar.parse(definition)
+    blackouts = tuple(
+        Blackout(f"b{n}", NOW + timedelta(hours=h), NOW + timedelta(hours=h + length), ("*",))
+        for n, (h, length) in enumerate(stretches)
+    )
+    clock = cron(expression, timezone=zone, calendar="c")
+    closures = Closures({"c": calendar}, blackouts)
+    place = schedule.zone(zone)
+    plain = []
+    at = clock.next_due
+    while at is not None and at < until:
+        dark = any(b.from_at <= at < b.until for b in blackouts)
+        if not dark and calendar.closed(at.astimezone(place)) is None:
+            plain.append(at)
+        at = clock.after(at)
+    assert [p.at for p in forecast.fires(clock, closures, NOW, until)] == plain
