@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from datetime import timedelta
 
 import pytest
@@ -72,6 +73,67 @@ async def test_three_schedulers_are_killed_at_random(home: House, figures):
     assert fired == expected
     assert {slot["outcome"] for slot in found} == {"fired"}
     assert [row["scheduled_for"] for row in runs] == expected
+
+
+CLOCKS = 20
+CROWD = "".join(
+    job(f"crowd-{n}", sql("one", "SELECT 1"), schedule="* * * * * *", overlap="allow")
+    for n in range(CLOCKS)
+)
+FREEZES = pick(2, 20)
+TAKEN_OVER_SECONDS = 15
+"""A frozen scheduler may hold what it has prepared, and its lock; both run out."""
+
+
+@pytest.mark.timeout(pick(110, 900))
+async def test_the_active_scheduler_is_frozen_in_the_middle(home: House, figures):
+    await home.declare(CROWD)
+    schedulers = {f"-{one.pid}-": one for one in [await home.start("scheduler") for _ in range(2)]}
+    await until_fired(home, CLOCKS)
+    chance = dice("frozen")
+
+    async def active() -> str:
+        return await home.db.fetchval(
+            """SELECT name FROM processes WHERE kind = 'scheduler' AND state = 'active'
+               ORDER BY seen_at DESC LIMIT 1"""
+        )
+
+    gaps = []
+    for _ in range(FREEZES):
+        await asyncio.sleep(chance.uniform(0.5, 1.5))  # just before, at, or after a second
+        name = await active()
+        frozen = next(one for mark, one in schedulers.items() if mark in name)
+        frozen.send(signal.SIGSTOP)
+        since = asyncio.get_running_loop().time()
+        before = await home.db.fetchval("SELECT max(due_at) FROM slots")
+        async with asyncio.timeout(60):
+            while (
+                await home.db.fetchval(
+                    "SELECT count(*) FROM slots WHERE due_at > $1", before + timedelta(seconds=2)
+                )
+                < CLOCKS
+            ):
+                await asyncio.sleep(0.05)
+        gaps.append(asyncio.get_running_loop().time() - since)
+        frozen.send(signal.SIGCONT)
+        await asyncio.sleep(4)  # it finds out that it is not the active one any more
+    for scheduler in schedulers.values():
+        await scheduler.kill()
+
+    rows = await home.db.fetch(
+        """SELECT schedule_id, array_agg(due_at ORDER BY due_at) AS due FROM slots GROUP BY 1"""
+    )
+    runs = await home.db.fetchval("SELECT count(*) FROM runs")
+    await home.start("worker")
+    await home.settled(90)
+    figures(freezes=FREEZES, longest=f"{max(gaps):.1f} s", due_times=runs)
+    assert len(rows) == CLOCKS
+    for row in rows:
+        first, last = row["due"][0], row["due"][-1]
+        count = int((last - first).total_seconds()) + 1
+        assert row["due"] == [first + timedelta(seconds=n) for n in range(count)]
+    assert runs == sum(len(row["due"]) for row in rows)
+    assert max(gaps) < TAKEN_OVER_SECONDS
 
 
 @pytest.mark.skipif(

@@ -257,12 +257,13 @@ class TakenError(Exception):
 
 _WRITE = """
 WITH slots AS (
-  INSERT INTO nomaflow.slots (schedule_id, due_at, outcome, reason, run_id, look_at, deadline)
-  SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::uuid[],
-    $6::timestamptz[], $7::timestamptz[])
+  INSERT INTO nomaflow.slots
+    (schedule_id, due_at, outcome, reason, run_id, look_at, deadline, at)
+  SELECT e.*, $8::timestamptz FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::uuid[],
+    $6::timestamptz[], $7::timestamptz[]) AS e
   ON CONFLICT (schedule_id, due_at) DO UPDATE SET outcome = excluded.outcome,
     reason = excluded.reason, run_id = excluded.run_id, look_at = excluded.look_at,
-    deadline = excluded.deadline, at = now()
+    deadline = excluded.deadline, at = excluded.at
     WHERE slots.outcome IN ('waiting', 'postponed')
   RETURNING 1
 ), runs AS (
