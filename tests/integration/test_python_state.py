@@ -73,3 +73,25 @@ async def test_a_dry_run_moves_none_and_says_so(shop):
     assert run["status"] == "succeeded", run["reason"]
     assert await watermarks.of_job(shop.db, "pull") == {}
     assert "would move the watermarks: last to 2024-01-01+" in await shop.lines(run["id"])
+
+
+async def test_a_watermark_that_holds_a_secret_is_refused(shop):
+    (shop.root / ".env").write_text("TOKEN=s3cret-of-sixteen\n")
+    (shop.root / "plugins" / "leak.py").write_text(
+        "import os\ndef leak(ctx): ctx.state.set('x', 'a ' + os.environ['TOKEN'])\n"
+    )
+    await shop.declare(
+        """
+        [[jobs]]
+        name = "leak"
+        [[jobs.steps]]
+        name = "leak"
+        type = "python"
+        callable = "leak:leak"
+        env = ["TOKEN"]
+        """
+    )
+    run = await shop.run("leak")
+    assert run["status"] == "failed"
+    assert "a watermark of step `leak` holds the value of a secret" in run["reason"]
+    assert await watermarks.of_job(shop.db, "leak") == {}

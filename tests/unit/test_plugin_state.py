@@ -63,3 +63,12 @@ def test_how_a_value_is_kept(value, text):
 def test_what_cannot_be_kept(name, value, words):
     with pytest.raises(StepError, match=words):
         State({}).set(name, value)
+
+
+def test_a_step_moves_a_thousand_at_most():
+    state = State({})
+    for number in range(1000):
+        state.set(f"m{number}", number)
+    state.set("m0", "again")
+    with pytest.raises(StepError, match="1000 watermarks at most"):
+        state.set("one-more", 1)

@@ -127,6 +127,12 @@ class Attempt:
                 await self._tools.connections.look(self._tools.db, names_in(shown))
                 result = await prepared.step.carry_out(self._context)
             marks = {**result.watermarks, **self._context.proposed}
+            if self._tools.secrets.masker().value(marks) != marks:
+                raise StepError(
+                    f"a watermark of step `{step.name}` holds the value of a secret, which would "
+                    "stay in history",
+                    retryable=False,
+                )
             if marks and self._claimed.dry_run:
                 moved = ", ".join(f"{name} to {value}" for name, value in marks.items())
                 said = f"would move the watermarks: {moved}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nomaflow.connectors.sql import Session
 from nomaflow.plugins import rows
 from nomaflow.plugins.level_log import LevelLog
+from nomaflow.plugins.state import MOST
 from nomaflow.store import logs
 from nomaflow_worker.calling import Calling
 from nomaflow_worker.keeping import RETRIES, Keeper
@@ -302,7 +303,8 @@ class _Ear:
         self._context.backend_pid(connector, pid)
 
     def watermark(self, name: str, value: str) -> None:
-        self._context.proposed[name] = value
+        if len(self._context.proposed) < MOST:  # whatever the child says
+            self._context.proposed[name] = value
 
     async def connector(self, name: str) -> Mapping[str, Any]:
         return await self._context.connector(name)

@@ -12,6 +12,8 @@ from nomaflow.errors import StepError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _LONGEST = 10_000
+MOST = 1_000
+"""Watermarks that one step may move; more are rows of a table."""
 
 
 class State(Mapping[str, str]):
@@ -51,6 +53,8 @@ class State(Mapping[str, str]):
                 f"{name!r:.80} is no name for a watermark: letters, digits, `_`, `-` and `.`"
             )
         text = as_text(name, value)
+        if len(self.proposed) >= MOST and name not in self.proposed:
+            raise _refusal(f"a step moves {MOST} watermarks at most")
         self.proposed[name] = text
         self._propose(name, text)
 
