@@ -31,7 +31,7 @@ class State(Mapping[str, str]):
 
     def get(self, name: str, default: Any = None, /) -> Any:
         """The watermark, or the default when it was never set."""
-        return self[name] if name in self else default
+        return {**self._kept, **self.proposed}.get(name, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter({**self._kept, **self.proposed})
