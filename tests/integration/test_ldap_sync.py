@@ -1,5 +1,7 @@
 """ldap_sync from a real directory into each kind of database: one table follows the other side."""
 
+import asyncio
+
 import pytest
 from directory import PEOPLE
 from syncing import USERS, Sync, counts
@@ -336,3 +338,23 @@ async def test_a_named_query_is_told_of_every_entry(sync):
     result = await sync.run(**asked, search_filter="(|(logonCount<=70)(uid=none))")
     assert (result.output["upserted"], result.output["failed"]) == (10, 1)
     assert await sync.db.scalar("SELECT count(*) FROM users") == 10
+
+
+async def test_two_syncs_at_once_end_in_the_same_table(sync):
+    results = await asyncio.gather(*(sync.run(deletion="hard") for _ in range(3)))
+    assert sum(result.output["inserted"] for result in results) == 2500
+    assert all(result.output["entries"] == 2500 for result in results)
+    assert await sync.db.scalar("SELECT count(*) FROM users") == 2500
+
+
+async def test_wrong_queries_are_refused_before_anything_is_read(sync):
+    sync.query("put", "INSERT INTO users (user_id, name) VALUES (:id, :who)")
+    asked = {"table": None, "key": None, "mapping": {"uid": "id", "cn": "who"}}
+    for changes, said in (
+        ({"target_query": "put"}, "changes data; refer to it as 'put:write'"),
+        ({"target_query": "other:write"}, "has no query named 'other'; its queries: put"),
+        ({"mapping": {"uid": "id", "cn": "x"}}, "has no parameter `:x`; it has :id, :who"),
+        ({"mapping": {"uid": "id"}}, "no attribute fills the parameter `:who`"),
+    ):
+        error = await sync.refused(**{**asked, "target_query": "put:write", **changes})
+        assert said in error.message, error.message

@@ -147,13 +147,6 @@ async def test_the_directory_dies_in_the_middle(sync):
     assert await sync.db.scalar("SELECT count(*) FROM users") == 0
 
 
-async def test_two_syncs_at_once_end_in_the_same_table(sync):
-    results = await asyncio.gather(*(sync.run(deletion="hard") for _ in range(3)))
-    assert sum(result.output["inserted"] for result in results) == 2500
-    assert all(result.output["entries"] == 2500 for result in results)
-    assert await sync.db.scalar("SELECT count(*) FROM users") == 2500
-
-
 async def test_nothing_is_left_behind(sync):
     await sync.run()
     await sync.refused(min_entries=9999)

@@ -175,6 +175,13 @@ def test_a_range_is_told_from_its_end():
     assert (found.cells, found.ranges) == ([b"c"], ())
 
 
+def test_a_certificate_comes_with_how_it_is_sent():
+    wanted = Wanted({"userCertificate": 0, "other;binary": 1})
+    attributes = [(b"userCertificate;binary", [b"a"]), (b"other;binary", [b"b"])]
+    (found,) = read(entry_message(b"cn=g", attributes), wanted)
+    assert found.cells == [b"a", b"b"]
+
+
 def test_what_a_server_calls_its_attributes_is_kept_within_bounds():
     wanted = Wanted({"cn": 0})
     for number in range(5000):

@@ -77,6 +77,9 @@ class Wanted(dict[bytes, int]):
     def __missing__(self, description: bytes) -> int:
         name = description.lower()
         place = self._places.get(name)
+        if place is None and name.endswith(b";binary"):
+            # Asked for a certificate, a server says how it sends it (RFC 4522).
+            place = self._places.get(name.removesuffix(b";binary"))
         if place is None:
             # Active Directory: `member;range=0-1499`, the last part `member;range=1500-*`.
             plain, mark, bounds = name.partition(b";range=")
@@ -210,9 +213,9 @@ def result(data: bytes, frame: Frame) -> Result:
         at, stop = _part(data, end, frame.end, _REFERRAL)
         while at < stop and len(referrals) < _MOST_REFERRALS:
             start, at = _part(data, at, stop, _STRING)
-            referrals.append(_words(data[start:at]))
+            referrals.append(words(data[start:at]))
     cookie = _cookie(data, frame)
-    return Result(code, _words(matched), _words(message), tuple(referrals), cookie)
+    return Result(code, words(matched), words(message), tuple(referrals), cookie)
 
 
 def _cookie(data: bytes, frame: Frame) -> bytes:
@@ -254,7 +257,9 @@ def _part(data: bytes | bytearray, at: int, stop: int, tag: int) -> tuple[int, i
     return at, at + size
 
 
-def _words(raw: bytes) -> str:
+def words(raw: bytes) -> str:
     """Text of the server for people: short, and on one line."""
     text = raw[:2000].decode("utf-8", "replace")
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else " " for char in text).strip()

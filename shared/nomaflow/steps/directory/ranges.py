@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from nomaflow.connectors import ldap
+from nomaflow.connectors import ldap, ldap_ber
 from nomaflow.connectors.ldap import LdapSession, LdapSettings, Search
 from nomaflow.connectors.ldap_ber import Cell, Entry, Wanted
 from nomaflow.errors import StepError
@@ -95,4 +95,4 @@ def _values(cell: Cell) -> list[bytes]:
 
 
 def _shown(entry: Entry) -> str:
-    return entry.dn.decode("utf-8", "replace")
+    return ldap_ber.words(entry.dn)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from nomaflow.connectors import ldap_ber
 from nomaflow.connectors.ldap_ber import Entry
 from nomaflow.steps.directory.batch import Batch, Text
 from nomaflow.steps.directory.values import Column, Unfit, converter
@@ -37,7 +38,7 @@ class RowMaker:
 
     def rows(self, entries: Sequence[Entry]) -> Made:
         """The rows of some entries."""
-        names = [entry.dn.decode("utf-8", "replace") for entry in entries]
+        names = [ldap_ber.words(entry.dn) for entry in entries]
         made: list[list[str | Unfit | None]] = []
         for column, convert in zip(self._columns, self._convert, strict=True):
             if column.attribute.lower() == DN:

@@ -6,6 +6,7 @@ although their rows do not fit. In every statement `t` is the target and `s` the
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -118,10 +119,18 @@ class Statements:
             )
         ]
 
-    def lock(self) -> tuple[str, Mapping[str, Any]] | None:
-        """Let one sync after the other change this table; the lock ends with the transaction."""
-        words = f"nomaflow ldap_sync {self._shape.shown}"
-        return "SELECT pg_advisory_xact_lock(hashtextextended(:words, 0))", {"words": words}
+    def lock(self) -> str | None:
+        """Let one sync after the other change this table, which is `:name`."""
+        return "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"
+
+    def unlock(self) -> str | None:
+        """After the transaction, where the lock does not end with it."""
+        return None
+
+    def lock_name(self) -> str:
+        """A name that each database takes: MySQL allows 64 characters."""
+        words = f"ldap_sync {self._shape.shown}".encode()
+        return f"nomaflow {hashlib.blake2b(words, digest_size=16).hexdigest()}"
 
     # What all spell alike --------------------------------------------------------------------
 

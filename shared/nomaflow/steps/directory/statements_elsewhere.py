@@ -31,9 +31,6 @@ class _InTwo(Statements):
         changed = [(self._update(part), "updated")] if self._compared() else []
         return [*changed, (new, "inserted")]
 
-    def lock(self) -> tuple[str, Mapping[str, Any]] | None:
-        return None
-
     def _update(self, part: str) -> str:
         raise NotImplementedError
 
@@ -69,6 +66,12 @@ class MysqlStatements(_InTwo):
 
     def prepared(self) -> list[str]:
         return []
+
+    def lock(self) -> str | None:
+        return "SELECT GET_LOCK(:name, 3600)"
+
+    def unlock(self) -> str | None:
+        return "SELECT RELEASE_LOCK(:name)"
 
     def add(self) -> str:
         return (
@@ -123,6 +126,9 @@ class SqliteStatements(_InTwo):
 
     schema_of_stash = "temp"
     now = "CURRENT_TIMESTAMP"
+
+    def lock(self) -> str | None:
+        return None  # a file has one writer
 
     def create(self) -> list[str]:
         made = f"FROM {self._target} LIMIT 0"

@@ -95,8 +95,7 @@ class Table:
         statements = self._statements
         await self._ready()
         async with self._connector.transaction():
-            if (lock := statements.lock()) is not None:
-                await self._connector.execute(*lock)
+            await self._turn(statements, statements.lock())
             gone, total = await self._gone()
             check_deletion(self._settings, (await self._look()).shown, gone, total)
             rows = int(await self._connector.scalar(statements.rows()))
@@ -116,8 +115,9 @@ class Table:
         made, self._made = self._made, None
         if made is None:
             return
-        with suppress(StepError):
+        with suppress(StepError, TimeoutError):
             async with asyncio.timeout(1):
+                await self._turn(made, made.unlock())
                 for sql in made.drop():
                     await self._connector.execute(sql)
 
@@ -126,6 +126,11 @@ class Table:
         if self._made is None:
             raise StepError("rows came before `begin`")
         return self._made
+
+    async def _turn(self, statements: Statements, sql: str | None) -> None:
+        """Wait for our turn with the table, or let the next one have it."""
+        if sql is not None:
+            await self._connector.execute(sql, {"name": statements.lock_name()})
 
     async def _look(self) -> Shape:
         if self._shape is None:
