@@ -1,11 +1,13 @@
 """Reading a directory's answers: right for what is right, an error for everything else."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nomaflow.connectors import ldap_ber
 from nomaflow.connectors.ldap_ber import BerError, Wanted
+
+quick = settings(deadline=None, max_examples=60)
 
 
 def tlv(tag, *parts, long=False):
@@ -38,6 +40,7 @@ NAMES = st.sampled_from([b"cn", b"mail", b"memberOf", b"other", b"CN"])
 VALUES = st.lists(st.binary(max_size=300), max_size=4)
 
 
+@quick
 @given(
     st.binary(max_size=300),
     st.lists(st.tuples(NAMES, VALUES), max_size=5, unique_by=lambda pair: pair[0].lower()),
@@ -55,6 +58,7 @@ def test_an_entry_is_read_as_it_was_written(dn, attributes, long):
     assert found.cells == cells
 
 
+@quick
 @given(st.binary(max_size=400))
 def test_any_bytes_end_in_messages_or_an_error(data):
     wanted = Wanted({"cn": 0})
@@ -68,6 +72,7 @@ def test_any_bytes_end_in_messages_or_an_error(data):
         pass
 
 
+@quick
 @given(
     st.lists(st.tuples(NAMES, VALUES), max_size=4),
     st.booleans(),
@@ -95,6 +100,7 @@ def test_a_damaged_entry_is_read_or_refused(attributes, long, damage):
         pass
 
 
+@quick
 @given(st.integers(1, 400))
 def test_an_entry_cut_short_waits_for_more(size):
     data = entry_message(b"cn=x", [(b"cn", [b"a" * 200])])

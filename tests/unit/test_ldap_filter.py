@@ -3,12 +3,14 @@
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import parse_dn
 
 from nomaflow.connectors import ldap_filter
+
+quick = settings(deadline=None, max_examples=60)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,7 @@ def test_what_is_wrong_is_said_with_its_column(text, why):
         ldap_filter.check(text)
 
 
+@quick
 @given(st.text())
 def test_a_value_stays_a_value(value):
     """SEC-L01."""
@@ -70,6 +73,7 @@ def test_an_injection_is_only_a_strange_name():
     )
 
 
+@quick
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30))
 def test_a_value_in_a_name_stays_one_part(value):
     written = f"uid={ldap_filter.escaped_in_name(value)},ou=people"
@@ -77,6 +81,7 @@ def test_a_value_in_a_name_stays_one_part(value):
     assert [part[0] for part in parts] == ["uid", "ou"]
 
 
+@quick
 @given(st.text(max_size=200))
 def test_checking_ends(text):
     with contextlib.suppress(ValueError):

@@ -1,12 +1,14 @@
 """What a directory's values look like in a column."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nomaflow.connectors import ldap_schema
 from nomaflow.steps.directory import attributes, values
 from nomaflow.steps.directory.values import Column, Kind, Unfit, converter
+
+quick = settings(deadline=None, max_examples=60)
 
 
 def one(cell, kind=Kind.TEXT, attribute="cn", joiner=";", is_binary=False):
@@ -102,6 +104,7 @@ def test_a_nul_is_told_and_its_neighbours_stay():
     ]
 
 
+@quick
 @given(
     st.lists(
         st.one_of(st.none(), st.binary(max_size=20), st.lists(st.binary(max_size=9), min_size=2)),
