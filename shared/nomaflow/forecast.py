@@ -6,6 +6,7 @@ is shown and will be skipped.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -45,7 +46,10 @@ class Clock:
             return _next_cron(self.cron, self.timezone, instant)
         if self.every_seconds is None or self.next_due is None:
             return None
-        return schedule.next_interval(self.next_due, self.every_seconds, instant)
+        try:
+            return schedule.next_interval(self.next_due, self.every_seconds, instant)
+        except OverflowError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,9 @@ def fires(
     with_closed: bool = False,
 ) -> Iterator[Planned]:
     """Yield a clock's fires from `since` to before `until`, in order; without end if it is None."""
-    for planned in _unbounded(clock, closures, since, until, with_closed=with_closed):
+    for planned in _until_the_end_of_time(
+        _unbounded(clock, closures, since, until, with_closed=with_closed)
+    ):
         if until is not None and planned.at >= until:
             return
         yield planned
@@ -137,6 +143,12 @@ def fires(
             clock = replace(clock, fires_left=clock.fires_left - 1)
         if clock.fires_left == 0:
             return
+
+
+def _until_the_end_of_time(planned: Iterator[Planned]) -> Iterator[Planned]:
+    """Stop where the calendar of the machine does, at the end of the year 9999."""
+    with contextlib.suppress(OverflowError):
+        yield from planned
 
 
 def _unbounded(
