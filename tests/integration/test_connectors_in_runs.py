@@ -8,6 +8,9 @@ from workshop import SECRET_KEY, working, workshop
 
 from nomaflow import connector_changes, dispatch
 from nomaflow.connector_changes import Asked
+from nomaflow.connectors import spec, sql
+from nomaflow.errors import StepError
+from nomaflow.store import claims, logs
 from nomaflow.vault import Vault
 
 SLEEPING = "SELECT count(*) FROM information_schema.processlist WHERE info = 'SELECT SLEEP(100)'"
@@ -122,6 +125,34 @@ async def test_a_worker_sees_what_is_made_changed_and_deleted_meanwhile(
     await shop.declare(JOB.format("shop"), **{"plugins__shopping.py": PLUGIN})
     run = await shop.end(await shop.trigger("shop"))
     assert run["status"] == "failed"
+
+
+async def test_a_run_taken_over_ends_what_its_dead_worker_left_on_the_server(
+    database_url, redis_url, tmp_path, mariadb_url, mariadb_server
+):
+    """A step that another worker had begun: its statement still runs, its worker is no more."""
+    async with workshop(database_url, redis_url, tmp_path / "project") as shop:
+        vault = Vault((SECRET_KEY,))
+        await connector_changes.create(shop.db, shop.project, vault, asked(mariadb_url), by="test")
+        await shop.declare(JOB.format("shop"), **{"plugins__shopping.py": PLUGIN})
+        run_id = await shop.trigger("shop")
+        numbers = []
+        session = sql.Session(f"nomaflow:{run_id}:make", numbers.append)
+        orphan = sql.open("x", spec.parse({"kind": "sql", "url": mariadb_url}), session)
+        working_on = asyncio.create_task(orphan.execute("SELECT SLEEP(100)"))
+        async with asyncio.timeout(10):
+            while (await mariadb_server.execute(SLEEPING))[0][0] != 1:
+                await asyncio.sleep(0.02)
+        (dead,) = await claims.claim(shop.db, "dead", limit=1, lease_seconds=0.01, tags=["default"])
+        left = [{"connector": "shop", "pid": numbers[0], "application": session.application}]
+        await logs.note(shop.db, run_id, dead.held.fence, 0, backends=left)
+        async with working(shop):
+            with pytest.raises(StepError) as caught:
+                await asyncio.wait_for(working_on, 30)
+            assert caught.value.category == "connection"
+            run = await shop.end(run_id, 40)
+        assert run["interruptions"] == 1
+        await orphan.close()
 
 
 @pytest.mark.parametrize("kind", ["sql_query", "python"])

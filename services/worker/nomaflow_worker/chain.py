@@ -306,6 +306,8 @@ class Chain:
         """End server processes that still work for a step nobody carries out any more."""
         run_id, position = self.claimed.run_id, state.position
         found = await self.record.read(lambda: logs.backends_of(self.tools.db, run_id, position))
+        used = {backend["connector"] for backend in found}
+        await self.tools.connections.look(self.tools.db, used)
         for backend in found:
             name = backend.get("application") or application(run_id, step.name)
             await self.tools.connections.terminate(backend["connector"], backend["pid"], name)
