@@ -1,4 +1,5 @@
 import asyncio
+import struct
 import time
 import tracemalloc
 from datetime import UTC, date, datetime, timedelta
@@ -495,3 +496,41 @@ async def test_the_server_is_trusted_as_the_connector_says(
         assert len(rows) == 5000
     finally:
         await opened.close()
+
+
+def rogue(plugin):
+    """A server that answers a greeting with the wish for another way to show the password."""
+    heard = []
+
+    async def speak(reader, writer):
+        capabilities = 0x00FF_F7FF & ~0x800  # all that servers of MySQL 8 offer, but no TLS
+        greeting = b"\x0a8.0.0\0" + struct.pack("<I", 7) + b"a" * 8 + b"\0"
+        greeting += struct.pack("<HBHH", capabilities & 0xFFFF, 45, 2, capabilities >> 16)
+        greeting += b"\x15" + b"\0" * 10 + b"b" * 12 + b"\0mysql_native_password\0"
+        writer.write(struct.pack("<I", len(greeting))[:3] + b"\0" + greeting)
+        size = int.from_bytes((await reader.readexactly(4))[:3], "little")
+        heard.append(await reader.readexactly(size))
+        wish = b"\xfe" + plugin + b"\0" + b"c" * 20 + b"\0"
+        writer.write(struct.pack("<I", len(wish))[:3] + b"\2" + wish)
+        heard.append(await reader.read(1000))
+        writer.close()
+        await writer.wait_closed()
+
+    return heard, speak
+
+
+@pytest.mark.parametrize("plugin", [b"mysql_clear_password", b"dialog", b"mysql_old_password"])
+async def test_a_server_that_asks_for_the_password_does_not_get_it(plugin):
+    heard, speak = rogue(plugin)
+    async with await asyncio.start_server(speak, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"mysql://me:sesame-42@127.0.0.1:{port}/d"
+        opened = sql.open("shop", spec.parse({"kind": "sql", "url": url}))
+        with pytest.raises(StepError, match="asks for the password in clear text"):
+            await opened.scalar("SELECT 1")
+        await opened.close()
+        async with asyncio.timeout(5):
+            while len(heard) < 2:
+                await asyncio.sleep(0.01)
+    assert b"sesame" not in b"".join(heard)
+    assert heard[1] == b""

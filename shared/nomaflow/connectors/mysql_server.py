@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import struct
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 from asyncmy import errors
 from asyncmy.connection import Connection
 from asyncmy.constants.CLIENT import SSL
-from asyncmy.constants.CR import CR_SSL_CONNECTION_ERROR
+from asyncmy.constants.CR import CR_AUTH_PLUGIN_CANNOT_LOAD, CR_SSL_CONNECTION_ERROR
 from asyncmy.cursors import Cursor, SSCursor
 from asyncmy.errors import InterfaceError
 from asyncmy.protocol import OKPacketWrapper
@@ -18,6 +19,7 @@ from asyncmy.protocol import OKPacketWrapper
 _COM_QUERY, _COM_SET_OPTION, _COM_RESET_CONNECTION = 0x03, 0x1B, 0x1F
 _PACKET = 1_000_000  # bytes; the driver numbers packets and cannot split one of 16 MB
 _MULTI_STATEMENTS_OFF = struct.pack("<H", 1)
+_TELLS_THE_PASSWORD = frozenset({b"mysql_clear_password", b"mysql_old_password", b"dialog"})
 _IN_TRANSACTION, _NO_BACKSLASH = 0x1, 0x200  # SERVER_STATUS_ flags
 
 
@@ -55,6 +57,21 @@ class Server(Connection):  # type: ignore[misc]  # compiled, without types
             raise errors.OperationalError(CR_SSL_CONNECTION_ERROR, "the server does not offer TLS")
         self._ssl_context = None
         self._client_flag &= ~SSL
+
+    async def _process_auth(self, plugin_name: bytes, auth_packet: Any) -> Any:
+        """A server may ask for the password itself; only one that is known for certain gets it.
+
+        asyncmy would send it to whoever asks, as no client of MySQL does unasked.
+        """
+        context = self._ssl_context
+        verified = context is not None and context.verify_mode is ssl.CERT_REQUIRED
+        if plugin_name in _TELLS_THE_PASSWORD and not verified and self._unix_socket is None:
+            raise errors.OperationalError(
+                CR_AUTH_PLUGIN_CANNOT_LOAD,
+                "the server asks for the password in clear text, which is sent only over TLS with "
+                "a verified certificate (ssl_mode = verify-full)",
+            )
+        return await super()._process_auth(plugin_name, auth_packet)
 
     @property
     def number(self) -> int:
