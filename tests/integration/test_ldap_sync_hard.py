@@ -316,6 +316,10 @@ async def test_a_cancelled_sync_waiting_for_the_table_lets_go(sync, pg_url):
         ({"bind_dn": "cn=x"}, "`bind_dn` belongs to `server`"),
         ({"connector": None, "server": "ldap://x", "bind_dn": "cn=x"}, "go together"),
         ({"connector": None, "server": "http://x"}, "has no scheme 'http'"),
+        (
+            {"connector": None, "server": "ldap://x", "bind_dn": "c", "bind_password": "plain"},
+            "bind_password: a secret is written as ${env:NAME}",
+        ),
         ({"table": None, "key": None}, "give either `target_query` or `table`"),
         ({"target_query": "x:write"}, "give either `target_query` or `table`"),
         ({"key": None}, "`table` needs `key`"),

@@ -252,7 +252,8 @@ class Step(BaseModel):
     Settings a person writes are checked when the job is declared, with `${...}` still in them
     (`nomaflow.steps.registry.problems`), and again after substitution, just before `run`.
     `verbatim` names the settings substitutions never touch, by path: SQL text takes bound
-    parameters instead.
+    parameters instead. `secret` names those that are kept as references only, `${env:NAME}`:
+    a definition is history, and shown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -260,6 +261,7 @@ class Step(BaseModel):
     type_name: ClassVar[str]
     title: ClassVar[str]
     verbatim: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    secret: ClassVar[tuple[tuple[str, ...], ...]] = ()
     dry_runs: ClassVar[bool] = False
 
     @classmethod

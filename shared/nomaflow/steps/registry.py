@@ -31,6 +31,7 @@ OURS: tuple[type[Step], ...] = (
 _SQL = frozenset({"query", "where", "sql"})
 _BOUND = "substitutions are not allowed in SQL text; bind the value with `params`"
 _ASKED = "substitutions are not allowed in an expression; it reads a parameter with param('name')"
+_IN_PLAIN = "a secret is written as ${env:NAME}, and its value into .env"
 
 Problem = tuple[tuple[str, ...], str]
 
@@ -71,6 +72,11 @@ def problems(name: str, config: Mapping[str, Any]) -> list[Problem]:
         (path, _BOUND if path[-1] in _SQL else _ASKED)
         for path in step.verbatim
         if _holds_token(_at(config, path))
+    ]
+    found += [
+        (path, _IN_PLAIN)
+        for path in step.secret
+        if (given := _at(config, path)) is not None and not _holds_token(given)
     ]
     try:
         step.model_validate(config)
