@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from nomaflow.store.jobs import JobRow
 
 
+FUNCTIONS: Mapping[str, str] = {"python": "callable", "sql_copy": "transform"}
+"""The settings of step types that name a function of the plugins."""
 PACKAGES, API = "(installed packages)", "(API)"
 """Where a problem is that no file has."""
 
@@ -109,33 +111,31 @@ def missing_functions(plugins: Path, declared: Iterable[FileJob]) -> Iterator[Pr
     does not (seed 000: a callable needs no registration).
     """
     for job in declared:
-        named = [
-            (s.name, s.config.get("callable") if s.type == "python" else None)
-            for s in job.spec.steps
-        ]
-        yield from _missing(plugins, job.spec.name, named, job.file, job.line)
+        steps = [{**s.config, "name": s.name, "type": s.type} for s in job.spec.steps]
+        yield from _missing(plugins, job.spec.name, steps, job.file, job.line)
 
 
 async def missing_of_api(connection: Connection, plugins: Path) -> list[ProblemRow]:
     """Return the same for the jobs that were made through the API."""
     found: list[ProblemRow] = []
     for job in await job_pages.definitions(connection):
-        steps: list[Mapping[str, Any]] = job.definition.get("steps", [])
         if job.origin == "api":
-            named = [(str(s.get("name")), s.get("callable")) for s in steps]
-            found += _missing(plugins, job.name, named, API, None)
+            steps = job.definition.get("steps", [])
+            found += _missing(plugins, job.name, steps, API, None)
     return found
 
 
 def _missing(
-    plugins: Path, job: str, named: Iterable[tuple[str, Any]], file: str, line: int | None
+    plugins: Path, job: str, steps: Iterable[Mapping[str, Any]], file: str, line: int | None
 ) -> Iterator[ProblemRow]:
-    for at, (step, name) in enumerate(named):
-        if isinstance(name, str) and "${" not in name:
+    for at, step in enumerate(steps):
+        field = FUNCTIONS.get(str(step.get("type")))
+        name = step.get(field) if field else None
+        if field and isinstance(name, str) and "${" not in name:
             why = discovery.missing(plugins, name)
             if why is not None:
-                message = f"job `{job}`: step `{step}`: `{name}`: {why}"
-                yield ProblemRow(file, line, ("jobs", job, "steps", str(at), "callable"), message)
+                message = f"job `{job}`: step `{step.get('name')}`: `{name}`: {why}"
+                yield ProblemRow(file, line, ("jobs", job, "steps", str(at), field), message)
 
 
 def _circles(

@@ -145,6 +145,24 @@ async def test_a_function_that_is_not_there_is_told_and_the_job_is_in_force(shop
     ]
 
 
+async def test_a_transform_that_is_not_there_is_told_too(shop):
+    await shop.declare(
+        """
+        [[jobs]]
+        name = "copy"
+        [[jobs.steps]]
+        name = "copy"
+        type = "sql_copy"
+        source = { table = "a" }
+        target = { table = "b" }
+        transform = "rows:clean"
+        """
+    )
+    ((_, _, path, message),) = await problems(shop)
+    assert path == ["jobs", "copy", "steps", "0", "transform"]
+    assert "`rows:clean`: there is neither rows.py" in message
+
+
 async def test_a_called_job_that_is_not_there_is_told_and_the_job_is_in_force(shop):
     await catalog.create(shop.db, shop.bell, api_job("made"), by="user:a")
     await shop.declare(calls("a", "bb", "made") + calls("bbb"))
