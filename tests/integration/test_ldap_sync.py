@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from directory import PEOPLE
-from syncing import USERS, Sync, counts
+from mirroring import USERS, Sync, counts
 
 
 @pytest.fixture(params=["postgresql", "mysql", "sqlite"])

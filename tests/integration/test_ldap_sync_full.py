@@ -7,7 +7,7 @@ from pathlib import Path
 import directory as slapd
 import pytest
 from directory import GROUPS
-from syncing import USERS, Sync, counts
+from mirroring import USERS, Sync, counts
 
 pytestmark = [
     pytest.mark.skipif(not os.environ.get("FULL"), reason="FULL=1 runs it: make full"),

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from directory import GROUPS, PEOPLE, READER, READER_PASSWORD
 from ldap_stub import cookie, done, entry, entry_of, serving
-from syncing import USERS, Sync, counts
+from mirroring import USERS, Sync, counts
 
 from nomaflow import template
 from nomaflow.connectors import spec
