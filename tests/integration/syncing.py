@@ -1,103 +1,78 @@
-"""A directory, a database and an ldap_sync between them, for the tests of that step."""
+"""What tests of http_sync share: tables, a job that reads an API into them, and a worker."""
 
-import base64
-import json
+import contextlib
 
-import pytest
-from directory import PEOPLE
-from step_context import RealContext
+from workshop import working, workshop
 
-from nomaflow.connectors import spec, sql
-from nomaflow.errors import StepError
-from nomaflow.steps.ldap_sync import LdapSync
-
-USERS = """
-    CREATE TABLE users (
-        user_id text PRIMARY KEY, name text NOT NULL, email text, phones text, number int,
-        note text DEFAULT 'kept'
-    )
-"""
-MAPPING = {
-    "uid": "user_id",
-    "cn": "name",
-    "mail": "email",
-    "telephoneNumber": "phones",
-    "employeeNumber": "number",
-}
-PERSON = """
-dn: uid={uid},{people}
-objectClass: inetOrgPerson
-objectClass: adLike
-uid: {uid}
-cn: {cn}
-sn: x
+TABLES = """
+CREATE TABLE users (
+  external_id text PRIMARY KEY, email text NOT NULL, name text, status text,
+  metadata jsonb, updated_at timestamptz);
+CREATE TABLE sync_logs (
+  id serial PRIMARY KEY, sync_id bigint NOT NULL, status varchar(20) NOT NULL,
+  records_processed int NOT NULL, pages int NOT NULL, duration_seconds decimal(10,2),
+  errors jsonb, completed_at timestamptz, created_at timestamptz DEFAULT now())
 """
 
-
-class Sync:
-    """One directory, one database, and a step between them."""
-
-    def __init__(self, directory, url):
-        self.directory = directory
-        self.connectors = {
-            "directory": spec.parse(directory.connector()),
-            "default": spec.parse({"kind": "sql", "url": url}),
-        }
-        self.db = sql.open("default", self.connectors["default"])
-        self.context = None
-
-    def step(self, **changes):
-        table = {
-            "connector": "directory",
-            "search_base": PEOPLE,
-            "search_filter": "(objectClass=inetOrgPerson)",
-            "mapping": MAPPING,
-            "table": "users",
-            "key": ["user_id"],
-            **changes,
-        }
-        return LdapSync.model_validate({k: v for k, v in table.items() if v is not None})
-
-    async def run(self, dry_run=False, **changes):
-        self.context = RealContext(self.connectors, dry_run=dry_run)
-        return await self.context.run(self.step(**changes))
-
-    async def refused(self, **changes):
-        with pytest.raises(StepError) as caught:
-            await self.run(**changes)
-        return caught.value
-
-    def shown(self, table):
-        """A table as messages name it."""
-        match self.db.dialect:
-            case "postgresql":
-                return f"public.{table}"
-            case "mysql":
-                return f"{self.connectors['default'].url.rpartition('/')[2]}.{table}"
-            case _:
-                return f"main.{table}"
-
-    def query(self, name, statement):
-        """Give the target's connector a named query that writes."""
-        declared = spec.NamedQuery(operation="write", sql=statement)
-        target = self.connectors["default"]
-        self.connectors["default"] = target.model_copy(update={"queries": {name: declared}})
-
-    def teams(self, value):
-        """Several values as each database holds them."""
-        return value if isinstance(value, list) else json.loads(value)
-
-    def person(self, uid, cn="A Person", **values):
-        lines = [PERSON.format(uid=uid, cn=cn, people=PEOPLE).strip()]
-        for name, given in values.items():
-            for value in given if isinstance(given, list) else [given]:
-                if isinstance(value, bytes):
-                    lines.append(f"{name}:: {base64.b64encode(value).decode()}")
-                else:
-                    lines.append(f"{name}: {value}")
-        self.directory.add("\n".join(lines) + "\n")
+JOB = """
+[[jobs]]
+name = "users"
+[[jobs.steps]]
+name = "sync"
+type = "http_sync"
+items = "data"
+{step}
+[jobs.steps.request]
+url = "{url}"
+{request}
+[jobs.steps.paginate]
+{paginate}
+[jobs.steps.map]
+external_id = "id"
+email = "lower(email)"
+name = "join(' ', [first_name, last_name])"
+status = "active && 'active' || 'inactive'"
+metadata = "json({{source: 'external-system', original_id: id, synced_at: now()}})"
+updated_at = "updated_at"
+[jobs.steps.target]
+table = "users"
+key = ["external_id"]
+{rest}
+"""
+BY_PAGE = 'type = "page"\nsize = 100\ntotal = "total"'
+WATERMARK = '[jobs.steps.watermark]\nname = "last_sync"'
 
 
-def counts(result):
-    """Entries, and how many rows were inserted, updated, left alone."""
-    return tuple(result.output[k] for k in ("entries", "inserted", "updated", "unchanged"))
+@contextlib.asynccontextmanager
+async def place(database_url, redis_url, tmp_path):
+    """A worker, and the tables of seed 003 in its default connector's database."""
+    async with workshop(database_url, redis_url, tmp_path / "project") as made, working(made):
+        for statement in TABLES.split(";"):
+            await made.db.execute(statement.replace("TABLE ", "TABLE public."))
+        await made.db.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO nomaflow_jobs")
+        await made.db.execute("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO nomaflow_jobs")
+        yield made
+
+
+def job(api, *, step="", request="", paginate=BY_PAGE, rest="", **replaced):
+    text = JOB.format(url=api.url, step=step, request=request, paginate=paginate, rest=rest)
+    for old, new in replaced.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+async def declared(shop, text):
+    synced = await shop.declare(text)
+    assert not synced.problems, [p.message for p in synced.problems]
+
+
+async def synced(shop, **facts):
+    """Run the job; the run's row and the sync step's."""
+    run = await shop.run("users", **facts)
+    (step,) = await shop.steps(run["id"])
+    return run, step
+
+
+async def rows(shop, what="count(*)"):
+    return await shop.db.fetchval(f"SELECT {what} FROM public.users")

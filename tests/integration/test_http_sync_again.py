@@ -7,8 +7,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from loopback import Loopback, as_json
 from paged_api import PagedApi, user
-from test_http_sync import BY_PAGE, TABLES, WATERMARK, declared, job, rows, synced
-from workshop import working, workshop
+from syncing import BY_PAGE, WATERMARK, declared, job, place, rows, synced
 
 from nomaflow import dispatch
 from nomaflow.store import watermarks
@@ -18,11 +17,7 @@ RETRY = "[jobs.retry]\nattempts = 3\nbase_seconds = 0\n[[jobs.steps]]"
 
 @pytest.fixture
 async def shop(database_url, redis_url, tmp_path):
-    async with workshop(database_url, redis_url, tmp_path / "project") as made, working(made):
-        for statement in TABLES.split(";"):
-            await made.db.execute(statement.replace("TABLE ", "TABLE public."))
-        await made.db.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO nomaflow_jobs")
-        await made.db.execute("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO nomaflow_jobs")
+    async with place(database_url, redis_url, tmp_path) as made:
         yield made
 
 
