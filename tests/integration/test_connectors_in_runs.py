@@ -4,6 +4,7 @@ import asyncio
 from urllib.parse import urlsplit
 
 import pytest
+from loopback import Loopback
 from workshop import SECRET_KEY, working, workshop
 
 from nomaflow import connector_changes, dispatch
@@ -177,3 +178,48 @@ async def test_an_abort_ends_the_statement_on_the_server(shop, mariadb_url, mari
     async with asyncio.timeout(3):
         while (await mariadb_server.execute(SLEEPING))[0][0] != 0:
             await asyncio.sleep(0.02)
+
+
+async def test_an_api_and_its_token_come_from_the_database(shop):
+    """A step's request carries the secret; an echo of it is masked in history."""
+    server = Loopback()
+    await server.start()
+    server.answer = lambda request: (
+        200,
+        {"Content-Type": "text/plain"},
+        b"you said " + (request.header("Authorization") or "").encode(),
+    )
+    token = "a-token-that-nobody-else-knows"
+    settings = {"url": server.url, "auth": {"type": "bearer", "token": "${secret:token}"}}
+    vault = Vault((SECRET_KEY,))
+    made = Asked("api", "http", settings, secrets={"token": token})
+    await connector_changes.create(shop.db, shop.project, vault, made, by="test")
+    plugin = """
+        async def fetch(ctx, **_):
+            answer = await ctx.get_connector("api").get("/b")
+            return {"said": str(answer)}
+    """
+    await shop.declare(
+        """
+        [[jobs]]
+        name = "calls"
+        [[jobs.steps]]
+        name = "a"
+        type = "http"
+        connector = "api"
+        url = "/a"
+        [[jobs.steps]]
+        name = "b"
+        type = "python"
+        callable = "calling:fetch"
+        """,
+        **{"plugins__calling.py": plugin},
+    )
+    run = await shop.end(await shop.trigger("calls"))
+    assert run["status"] == "succeeded", dict(run)
+    await server.stop()
+    assert [r.header("Authorization") for r in server.received] == [f"Bearer {token}"] * 2
+    kept = await shop.db.fetch("SELECT output::text, input::text FROM nomaflow.step_runs")
+    assert "you said Bearer ***" in kept[0]["output"]
+    assert "you said Bearer ***" in kept[1]["output"]
+    assert token not in str([dict(row) for row in kept])

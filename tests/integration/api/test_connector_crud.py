@@ -78,6 +78,16 @@ async def test_what_is_made_is_shown_without_its_secrets(api):
     assert [c["name"] for c in answer["connectors"]] == ["api", "default", "shop"]
 
 
+async def test_a_directory_s_password_goes_without_saying_where(api):
+    settings = {"url": "ldaps://ldap.example.org", "bind_dn": "cn=reader,dc=example,dc=org"}
+    directory = {"name": "people", "kind": "ldap", "settings": settings}
+    shown = await made(api, {**directory, "secrets": {"bind_password": CANARY}})
+    assert shown["settings"] == {**settings, "bind_password": "${secret:bind_password}"}
+    moved = {**directory, "settings": {**settings, "url": "ldaps://evil.example.org"}}
+    ((code, path, _),) = await refused(api, UPDATE, "connectorUpdate", input=moved)
+    assert (code, path) == ("INVALID", ["secrets"])
+
+
 async def test_a_change_keeps_the_secrets_that_are_not_given_again(api):
     await made(api, SQL)
     changed = {**SQL, "settings": {**SQL["settings"], "pool_size": 7}, "queries": None}
