@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -14,10 +14,10 @@ from nomaflow.calendars import Action, Blackout, Calendar
 from nomaflow.errors import NomaflowError
 from nomaflow.forecast import Clock, Closures
 from nomaflow.job import uses
-from nomaflow.store import closures, job_pages, slots
+from nomaflow.store import job_pages, sky
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from nomaflow.store.closures import BlackoutRow
@@ -35,16 +35,16 @@ GRACE = timedelta(seconds=60)
 
 async def closed(db: Connection | Database, now: datetime) -> Closures:
     """Read calendars, the blackouts that are not over, and the scheduler's switch."""
-    switch = await closures.scheduler_paused(db)
+    found = await sky.read(db, now)
     return Closures(
-        calendars=_calendars(await closures.calendars(db)),
-        blackouts=tuple(blackout_of(row) for row in await closures.blackouts(db, since=now)),
-        paused_by=switch.by if switch.paused else None,
-        postponed=await slots.postponed(db),
+        calendars=_calendars(found.calendars),
+        blackouts=tuple(blackout_of(row) for row in found.blackouts),
+        paused_by=found.switch.by if found.switch.paused else None,
+        postponed=found.postponed,
     )
 
 
-def _calendars(found: dict[str, dict[str, object]]) -> dict[str, Calendar]:
+def _calendars(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Calendar]:
     read: dict[str, Calendar] = {}
     for name, definition in found.items():
         try:
@@ -60,10 +60,10 @@ def blackout_of(row: BlackoutRow) -> Blackout:
     return Blackout(row.name, row.from_at, row.until, *patterns, Action(row.action))
 
 
-def clock(job: JobRow, row: ScheduleRow, sky: Closures) -> Clock:
+def clock(job: JobRow, row: ScheduleRow, above: Closures) -> Clock:
     """Gather what of a job and of one of its clocks decides about its fires."""
     connectors: tuple[str, ...] = ()
-    if any(blackout.connectors for blackout in sky.blackouts):
+    if any(blackout.connectors for blackout in above.blackouts):
         spec = definitions.of_job(job)
         preset = spec.preset(row.preset) if row.preset else None
         connectors = uses.connectors(spec, {**(preset.params if preset else {}), **row.params})
@@ -82,11 +82,11 @@ def clock(job: JobRow, row: ScheduleRow, sky: Closures) -> Clock:
     )
 
 
-def next_fire(job: JobRow, row: ScheduleRow, sky: Closures, now: datetime) -> datetime | None:
+def next_fire(job: JobRow, row: ScheduleRow, above: Closures, now: datetime) -> datetime | None:
     """When a clock will really fire next; None when nothing is foreseen."""
     if row.next_fire_at is None:
         return None
-    return forecast.next_fire(clock(job, row, sky), sky, now - GRACE)
+    return forecast.next_fire(clock(job, row, above), above, now - GRACE)
 
 
 async def jobs(db: Connection | Database) -> list[JobRow]:
@@ -107,7 +107,7 @@ def stale_after(job: JobRow) -> float | None:
 
 
 async def clocks(
-    db: Connection | Database, sky: Closures, names: Sequence[str] | None = None
+    db: Connection | Database, above: Closures, names: Sequence[str] | None = None
 ) -> list[tuple[JobRow, Clock]]:
     """Read the clocks that tick, of all jobs in force or of those named."""
     if names is None:
@@ -121,5 +121,5 @@ async def clocks(
         if at % TOGETHER == 0:
             await asyncio.sleep(0)  # definitions may have to be read; others wait for this thread
         job = by_id[job_id]
-        read += [(job, clock(job, row, sky)) for row in of_job if row.next_fire_at is not None]
+        read += [(job, clock(job, row, above)) for row in of_job if row.next_fire_at is not None]
     return read

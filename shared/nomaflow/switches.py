@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+import structlog
+
 from nomaflow import clocks, definitions
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.store import closures, jobs, schedules, switches
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from nomaflow.store.database import Connection, Database
     from nomaflow.store.jobs import JobRow
     from nomaflow.store.schedules import ScheduleRow
+
+log = structlog.get_logger(__name__)
 
 LONGEST_PAUSE = timedelta(days=3660)
 MOST_BLACKOUTS = 500
@@ -41,6 +45,7 @@ async def pause_job(
         job = await _job(connection, name)
         await switches.touch(connection, job.id, by)
     bell.catalog(name)
+    log.info("a job's pause was set", job=name, until=until and until.isoformat(), by=by)
     return job
 
 
@@ -94,6 +99,7 @@ async def set_schedule(db: Database, bell: Bell, wanted: Switch, *, by: str) -> 
         await switches.touch(connection, job.id, by)
         job = await _job(connection, wanted.job)
     bell.catalog(job.name)
+    log.info("a schedule was switched", job=job.name, schedule=row.name, on=wanted.on, by=by)
     return job
 
 
@@ -155,9 +161,10 @@ async def set_blackout(db: Database, blackout: Blackout, *, by: str) -> None:
                 by=by,
             ),
         )
+    log.info("a blackout was set", blackout=blackout.name, until=blackout.until.isoformat(), by=by)
 
 
-async def delete_blackout(db: Database, name: str) -> None:
+async def delete_blackout(db: Database, name: str, *, by: str) -> None:
     """End a blackout for good. Raises NomaflowError NOT_FOUND, CONFLICT for one of the file."""
     async with db.transaction() as connection:
         there = await closures.blackout(connection, name)
@@ -165,6 +172,7 @@ async def delete_blackout(db: Database, name: str) -> None:
             raise NomaflowError(Code.NOT_FOUND, f"there is no blackout `{name[:128]}`", ("name",))
         _refuse_file(there)
         await closures.delete_blackout(connection, name)
+    log.info("a blackout was deleted", blackout=name, by=by)
 
 
 def _refuse_file(there: BlackoutRow) -> None:
@@ -180,4 +188,5 @@ async def pause_scheduler(db: Database, *, paused: bool, by: str) -> bool:
     """Stop every clock, or let them go on from now (S19); answers how the switch stands."""
     async with db.transaction() as connection:
         await closures.pause_scheduler(connection, paused, by)
+    log.info("the scheduler's switch was set", paused=paused, by=by)
     return (await closures.scheduler_paused(db)).paused

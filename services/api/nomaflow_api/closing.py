@@ -158,7 +158,7 @@ async def _blackout_delete(info: Asked, name: str) -> DeletePayload:
     context = info.context
     context.need(Permission.ADMIN)
     try:
-        await switches.delete_blackout(context.db, name)
+        await switches.delete_blackout(context.db, name, by=context.caller.word)
     except NomaflowError as error:
         return DeletePayload(deleted=None, errors=mistakes(error))
     return DeletePayload(deleted=name, errors=[])

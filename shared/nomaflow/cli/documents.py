@@ -9,7 +9,7 @@ JOBS = """
 query Jobs($after: String, $filter: JobFilter) {
   jobs(first: 100, after: $after, filter: $filter) {
     nodes {
-      name app description tags enabled origin revision nextFireAt
+      name app description tags enabled pausedUntil origin revision nextFireAt
       schedules { name cron everySeconds timezone enabled description nextFireAt }
       steps { name type enabled }
       lastRun { id status reason triggeredBy queuedAt startedAt finishedAt durationSeconds }

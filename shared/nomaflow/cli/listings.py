@@ -20,7 +20,7 @@ def print_jobs(found: list[JSON]) -> None:
         last = each["lastRun"]
         table.add_row(
             Text(each["name"], style="bold" if each["enabled"] else "dim"),
-            "off" if not each["enabled"] else _schedules(each["schedules"]),
+            _clocks(each),
             _when(each["nextFireAt"], now, relative=console.is_terminal),
             _status(last, now, relative=console.is_terminal) if last else "never",
             str(len(each["steps"])),
@@ -100,6 +100,14 @@ def _why(run: JSON) -> str:
     if run["replayOf"]:
         said.append(f"again, after {run['replayOf']['id']}")
     return " · ".join(said)
+
+
+def _clocks(job: JSON) -> str:
+    """Say a job's clocks, or what keeps all of them from firing."""
+    if not job["enabled"]:
+        return "off"
+    until = words.day_and_time(words.moment(job["pausedUntil"]))
+    return f"paused until {until}" if until else _schedules(job["schedules"])
 
 
 def _schedules(schedules: list[JSON]) -> str:

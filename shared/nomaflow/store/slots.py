@@ -81,18 +81,6 @@ async def page(db: Connection | Database, wanted: SlotFilter, window: Window) ->
     return keyset.page([SlotRow(*row) for row in rows], window)
 
 
-async def postponed(db: Connection | Database) -> dict[tuple[str, str], datetime]:
-    """Read when what a blackout postponed will be looked at, by job and schedule."""
-    rows = await db.fetch(
-        """SELECT j.name AS job, s.name AS schedule, max(t.look_at) AS at
-           FROM nomaflow.slots t JOIN nomaflow.schedules s ON s.id = t.schedule_id
-           JOIN nomaflow.jobs j ON j.id = s.job_id
-           WHERE t.look_at IS NOT NULL AND t.outcome = 'postponed' AND s.retired_at IS NULL
-           GROUP BY 1, 2"""
-    )
-    return {(row["job"], row["schedule"]): row["at"] for row in rows}
-
-
 @dataclass(frozen=True, slots=True)
 class Overdue:
     """A clock whose due time is past and has no row yet."""

@@ -135,6 +135,8 @@ async def test_a_job_is_paused_and_resumed(api, shell):
     assert status == 0
     assert out.startswith("copy is paused until ")
     assert (await api.db.fetchval("SELECT updated_by FROM jobs")).startswith("cli:")
+    _, out, _ = await shell("job", "list")
+    assert "paused until " in out
     _, out, _ = await shell("job", "resume", "copy", "--json")
     assert json.loads(out)["pausedUntil"] is None
     status, _, err = await shell("job", "pause", "nobody", "--until", "1h")
