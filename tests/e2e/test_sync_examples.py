@@ -14,6 +14,7 @@ SYNC = """query ($id: ID!) { run(id: $id) {
   status reason rowsAffected sync { records pages batches inserted updated errorCount errors
     durationSeconds completedAt }
   failedBatches { totalCount nodes { page batch items status attempts error } }
+  events(first: 100) { nodes { ... on StepProgressed { progress { batch batches percent last } } } }
   steps { name summary progress { done total unit batch batches percent last } } } }"""
 STATE = """query ($job: String!) { job(name: $job) { watermarks { name value run { id } }
   lastSuccess { id } failedBatches(status: "done") { totalCount } } }"""
@@ -74,6 +75,9 @@ async def test_seed_003_from_end_to_end(up, users):
     assert (progress["batch"], progress["batches"]) == (25, 25)
     assert (progress["percent"], progress["last"], progress["done"]) == (100.0, True, "250")
 
+    told = [node["progress"] for node in first["events"]["nodes"] if "progress" in node]
+    assert told[-1] == {"batch": 25, "batches": 25, "percent": 100.0, "last": True}
+    assert all(one["percent"] == 4 * one["batch"] for one in told)
     state = (await up.ask(STATE, job="users-sync"))["job"]
     (mark,) = state["watermarks"]
     assert mark["name"] == "last_user_sync"
