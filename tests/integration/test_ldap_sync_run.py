@@ -9,6 +9,10 @@ from ldap_stub import done, entry, serving
 from workshop import working, workshop
 
 from nomaflow import dispatch
+from nomaflow.connectors import ldap
+from nomaflow.connectors.http import HttpPolicy
+from nomaflow.connectors.spec import LdapConnectorSpec
+from nomaflow.errors import StepError
 
 JOB = """
     [[jobs]]
@@ -166,3 +170,38 @@ async def test_a_dry_run_changes_nothing(shop, worker, directory):
     assert run["status"] == "succeeded"
     assert step["summary"].startswith("dry run: 2 500 entries · 2500 new")
     assert await shop.db.fetchval("SELECT count(*) FROM public.people") == 0
+
+
+async def test_a_guard_is_raised_for_one_run(shop, worker, directory):
+    await declare(shop, directory.url, step='deletion = "hard"')
+    await shop.run("mirror")
+    await shop.db.execute(
+        "INSERT INTO public.people SELECT 'gone' || n FROM generate_series(1, 500) AS n"
+    )
+    run = await shop.run("mirror")
+    assert run["status"] == "failed"
+    assert "500 rows of 3 000 rows in public.people would be deleted" in run["error"]["message"]
+    run = await shop.run("mirror", step_kwargs={"users": {"max_delete": "20%"}})
+    assert run["status"] == "succeeded", run["error"]
+    assert await shop.db.fetchval("SELECT count(*) FROM public.people") == 2500
+
+
+async def test_a_step_that_nobody_vouches_for_reaches_what_the_policy_lets_it(
+    shop, worker, directory
+):
+    """A job made through the API describes a directory itself; a connector is vouched for."""
+    (shop.root / "connectors.toml").write_text(
+        f'[connectors.directory]\nkind = "ldap"\nurl = "{directory.url}"\n'
+    )
+    connections = worker.tools.connections
+    strict = HttpPolicy(allow_private=False)
+    own = LdapConnectorSpec(kind="ldap", url=directory.url)
+    with pytest.raises(StepError, match="private addresses are not allowed"):
+        await ldap.open(connections.ldap(own, strict))
+    session = await ldap.open(connections.ldap("directory", strict))
+    await session.close()
+    elsewhere = LdapConnectorSpec(kind="ldap", url=directory.tls_url, ca_file=directory.ca_file)
+    with pytest.raises(StepError, match="outside of the project"):
+        connections.ldap(elsewhere, strict)
+    session = await ldap.open(connections.ldap(elsewhere, HttpPolicy()))
+    await session.close()

@@ -89,6 +89,8 @@ class Session:
             if not ahead.done():
                 ahead.cancel()
                 await asyncio.wait({ahead}, timeout=_STOP_SECONDS)
+            elif not ahead.cancelled():
+                ahead.exception()  # whoever stops early does not ask for it
 
     async def in_thread(self, deed: Callable[[], T]) -> T:
         """Do what blocks; a cancelled wait hangs up, so that the thread ends as well."""
