@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Annotated, Any, cast
 from uuid import UUID
 
@@ -42,7 +43,9 @@ class SyncResult:
 
 async def sync_of_run(root: RunRow, info: Asked) -> SyncResult | None:
     """Show what the run's http_sync steps did."""
-    found = await info.context.load.syncs.find(root.id)
+    found: Any = info.context.load.syncs.get(root.id)
+    if isawaitable(found):
+        found = await found
     if found is None:
         return None
     completed = found["completed_at"]

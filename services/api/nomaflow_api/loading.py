@@ -132,6 +132,8 @@ class Loaders:
             await self.children.read_ahead(run.id for run in runs)
         if "external" in shown:
             await self.external.read_ahead(run.id for run in runs if run.kind == "external")
+        if "sync" in shown:
+            await self.syncs.read_ahead(run.id for run in runs)
         if "waitingFor" in shown:
             await self.waits.read_ahead(run.id for run in runs if run.status == "queued")
 

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 async def of(connection: Connection | Database, names: Collection[str]) -> dict[str, Standing]:
-    """Answer for each name; dry runs and skipped ones do not count, outside runs do."""
+    """Answer for each name.
+
+    Dry runs, skipped ones and retries of failed batches do not count; outside runs do.
+    """
     if not names:
         return {}
     rows = await connection.fetch(
@@ -24,7 +27,7 @@ async def of(connection: Connection | Database, names: Collection[str]) -> dict[
            LEFT JOIN LATERAL (
              SELECT status, finished_at FROM nomaflow.runs
              WHERE job_name = n.name AND status IN ('succeeded', 'partial', 'failed', 'aborted')
-               AND NOT dry_run
+               AND NOT dry_run AND trigger <> 'retry'
              ORDER BY finished_at DESC LIMIT 1) AS e ON true""",
         sorted(names),
     )
