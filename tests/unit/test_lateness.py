@@ -1,7 +1,11 @@
 """What a late scheduler still fires, and what it has missed."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from time import perf_counter
 from uuid import UUID
+
+import pytest
 
 from nomaflow.store.schedules import ScheduleRow
 from nomaflow_scheduler import lateness
@@ -74,3 +78,61 @@ def test_what_is_on_time_fires():
     at = clock(NOON, cron="0 12 * * *")
     done = lateness.serve(at, NOON + timedelta(seconds=5))
     assert done == lateness.Served((), (lateness.Fire(NOON),), NOON + timedelta(days=1))
+
+
+def absence(at, now, shut=lateness.open_always, postponed=lateness.at_once):
+    """Serve a clock piece by piece until it is on time, as ticks do; all that was served."""
+    served = []
+    while lateness.is_missed(at, now):
+        served.append(lateness.serve(at, now, shut, postponed))
+        after = served[-1].next_fire_at
+        at = replace(at, next_fire_at=after, look_at=after)
+    return served
+
+
+def times(served, outcome=None):
+    return [at for one in served for part in one.stretches for at in part.times if
+            outcome in {None, part.outcome}]  # fmt: skip
+
+
+@pytest.mark.parametrize("away", [3_000, 5_000, 30_000])
+def test_pieces_make_up_for_no_more_than_was_asked_for(away):
+    at = clock(NOON, cron="* * * * * *", catch_up="all", catch_up_limit=1000)
+    served = absence(at, NOON + timedelta(seconds=away))
+    fires = [fire for one in served for fire in one.fires]
+    assert all(fire.caught_up for fire in fires)
+    assert len(fires) == 1000
+    both = sorted([*times(served), *(fire.due_at for fire in fires)])
+    assert both == [NOON + timedelta(seconds=n) for n in range(len(both))]
+
+
+def test_what_is_made_up_for_may_lie_far_apart():
+    at = clock(NOON, cron="* * * * *", catch_up="all", catch_up_limit=20,
+               catch_up_window_seconds=40 * 86_400.0)  # fmt: skip
+    served = absence(
+        at,
+        NOON + timedelta(days=30, seconds=30),
+        shut=lambda due: None if (due.hour, due.minute) == (8, 0) else "calendar: c is closed",
+    )
+    fires = [fire.due_at for one in served for fire in one.fires]
+    assert len(fires) == 20
+    assert {(at.hour, at.minute) for at in fires} == {(8, 0)}
+    assert fires == sorted(fires)
+    assert len(times(served, "missed")) == 10
+    assert len(times(served)) + 20 == 30 * 1440
+
+
+def test_one_of_those_that_a_window_postpones_is_left_for_its_end():
+    at = clock(NOON, cron="* * * * *")
+    later = NOON + timedelta(hours=2)
+    (one,) = absence(at, later + timedelta(seconds=30), postponed=lambda due: due < later)
+    assert one.fires == (lateness.Fire(later - timedelta(minutes=1)),)
+    assert {part.outcome for part in one.stretches} == {"skipped"}
+
+
+@pytest.mark.parametrize("fields", [{}, {"catch_up": "last"}, {"catch_up": "all"}])
+def test_a_month_of_seconds_is_looked_at_quickly(fields):
+    at = clock(NOON, cron="* * * * * *", **fields)
+    began = perf_counter()
+    lateness.serve(at, NOON + timedelta(days=30))
+    assert perf_counter() - began < 5  # a piece of it, however busy the machine

@@ -1,11 +1,14 @@
 """Cron expressions, zones and intervals: what is read, what is refused, and the words for it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import pytest
 
 from nomaflow import schedule
 from nomaflow.errors import Code, NomaflowError
+
+MINUTE = timedelta(minutes=1)
 
 
 def at(text):
@@ -229,3 +232,37 @@ def test_a_change_of_the_clock_is_remarked_where_it_touches_a_fire(expression, a
     (fire,) = schedule.upcoming(expression, "Europe/Paris", moment, 1)
     remark = schedule.parse(expression).remark(fire, "Europe/Paris")
     assert remark is None if said is None else (remark or "").startswith(said)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["* * * * *", "30 2 * * *", "*/20 1-3 * * *", "0 0 1 * *", "0 12 * * 1-5", "7 2,14 * * *"],
+)
+@pytest.mark.parametrize(
+    "zone", ["UTC", "Europe/Paris", "Australia/Lord_Howe", "America/St_Johns", "Africa/Casablanca"]
+)
+@pytest.mark.parametrize(
+    "start", ["2026-03-20T00:00Z", "2026-10-20T00:00Z", "2026-02-10T00:00:30Z"]
+)
+def test_walking_and_asking_for_each_are_the_same(expression, zone, start):
+    cron = schedule.parse(expression)
+    walked = list(islice(cron.walk(at(start), zone), 1500 if expression[0] == "*" else 40))
+    here = at(start)
+    for fire in walked[:40] + walked[-5:] if expression[0] == "*" else walked:
+        if fire is walked[-5]:
+            here = walked[-6]
+        assert cron.next_after(here, zone) == fire
+        here = fire
+    assert walked == sorted(set(walked))
+
+
+def test_walking_ends_with_the_calendar():
+    cron = schedule.parse("0 0 1 1 *")
+    assert len(list(cron.walk(at("9990-06-01T00:00Z"), "Europe/Paris"))) == 9
+
+
+def test_walking_over_a_repeated_hour_loses_and_doubles_nothing():
+    minutes = list(
+        islice(schedule.parse("* * * * *").walk(at("2026-10-24T22:00Z"), "Europe/Paris"), 600)
+    )
+    assert minutes == [at("2026-10-24T22:01Z") + n * MINUTE for n in range(600)]

@@ -52,8 +52,11 @@ async def tick(db: Database, bell: Bell, *, at: datetime | None = None) -> Ticke
     A clock that cannot be served is left for the next tick and does not hold up the others; the
     first such error is raised at the end.
     """
-    if at is None and not (await firing.coming(db)).is_due:
-        return Ticked()  # by far the cheapest question, and at rest the only one
+    if at is None:
+        coming = await firing.coming(db)
+        if not coming.is_due:
+            return Ticked()  # by far the cheapest question, and at rest the only one
+        at = coming.now  # one moment for the whole tick, so that an absence ends where it ends
     done = Ticked()
     left: dict[Key, BaseException] = {}
     held: Counter[Key] = Counter()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
+from itertools import count, groupby, takewhile
 from typing import TYPE_CHECKING
 
 from nomaflow import schedule
@@ -147,7 +147,7 @@ def _newest(
     """Find the newest due times before `edge`, looking back in ever longer steps."""
     assert clock.next_fire_at is not None  # noqa: S101  it is due
     first = max(clock.next_fire_at, since or clock.next_fire_at)
-    back = timedelta(seconds=max(clock.every_seconds or 0, 60) * most)
+    back = timedelta(seconds=(clock.every_seconds or 1) * most)
     found: list[datetime] = []
     examined, end = 0, edge
     while end > first and len(found) < most and examined < MOST_EXAMINED:
@@ -155,28 +155,24 @@ def _newest(
         times = list(_between(clock, start, end))
         examined += len(times)
         found = [at for at in times if may_fire(at)] + found
-        end, back = start, back * 2
+        end, back = start, back * 4
     return found[-most:]
 
 
 def _between(clock: ScheduleRow, start: datetime, end: datetime) -> Iterator[datetime]:
     """The clock's due times from `start` until just before `end`."""
-    assert clock.next_fire_at is not None  # noqa: S101  it is due
-    if clock.every_seconds is not None:
-        step = timedelta(seconds=clock.every_seconds)
-        at: datetime | None = clock.next_fire_at - (clock.next_fire_at - start) // step * step
-    else:
-        at = _following(clock, start - timedelta(microseconds=1))
-    while at is not None and at < end:
-        yield at
-        at = _following(clock, at)
-
-
-def _following(clock: ScheduleRow, after: datetime) -> datetime | None:
-    """As `clocks.following`, without remembering: these times are asked for once."""
+    due_at = clock.next_fire_at
+    assert due_at is not None  # noqa: S101  it is due
     if clock.cron is not None:
-        return schedule.parse(clock.cron).next_after(after, clock.timezone)
-    return after + timedelta(seconds=clock.every_seconds or 0)
+        before = max(start, due_at) - timedelta(microseconds=1)
+        times = schedule.parse(clock.cron).walk(before, clock.timezone)
+    else:
+        step = timedelta(seconds=clock.every_seconds or 0)
+        first = due_at + max(-((due_at - start) // step), 0) * step
+        times = (first + n * step for n in count())
+    # The first one need not be a time of the pattern: it may have been set by hand.
+    yield from (due_at,) if start <= due_at < end else ()
+    yield from takewhile(lambda at: at < end, (at for at in times if at > due_at))
 
 
 def _piece(
@@ -184,13 +180,12 @@ def _piece(
 ) -> tuple[datetime, ...]:
     """The due times served in one go: never only some of those that are made up for."""
     times: list[datetime] = []
-    at = clock.next_fire_at
-    while at is not None and at < edge:
+    assert clock.next_fire_at is not None  # noqa: S101  it is due
+    for at in _between(clock, clock.next_fire_at, edge):
         begun = bool(caught) and times and caught[0] <= times[-1] < caught[-1]
         if len(times) >= PIECE and not begun:
             break
         if len(times) >= PIECE and times[0] < caught[0]:
             return tuple(one for one in times if one < caught[0])
         times.append(at)
-        at = _following(clock, at)
     return tuple(times)
