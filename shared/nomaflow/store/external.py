@@ -152,7 +152,8 @@ async def most_recent(
 ) -> RunRow | None:
     """Find the run of that name, of the engine or outside, that ended last with that status.
 
-    A dry run changed nothing and does not count, nor does one that retried failed batches. By the end, as seed 004's client orders them.
+    A dry run changed nothing and does not count, nor does one that retried failed batches. By
+    the end, as seed 004's client orders them.
     """
     row = await db.fetchrow(
         f"""SELECT {history.COLUMNS} FROM nomaflow.runs r
