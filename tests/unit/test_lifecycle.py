@@ -141,6 +141,16 @@ def test_continue_on_error_goes_on_and_the_run_ends_partial():
     assert end.reason == "partial: step `step-0` failed"
 
 
+def test_what_a_step_left_undone_makes_the_run_partial_even_when_later_ones_succeed():
+    undone = replace(DONE, reason="1 batch failed", watermarks={"last": "now"})
+    now = held(S.RUNNING, S.PENDING)
+    first = moves.succeed(now, undone, Onward(opens=1))
+    assert (first.status, first.steps[0].reason) == (R.RUNNING, "1 batch failed")
+    last = moves.succeed(now.after(first), DONE, Onward())
+    assert (last.status, last.steps[0].status) == (R.PARTIAL, S.SUCCEEDED)
+    assert last.reason == "partial: step `step-0` 1 batch failed"
+
+
 def test_abort_ends_the_running_step_and_skips_the_rest():
     move = moves.abort(held(S.SUCCEEDED, S.RUNNING, S.PENDING), "aborted by api")
     assert move.status is R.ABORTED
