@@ -9,7 +9,7 @@ from datetime import datetime
 
 from nomaflow.broker import connection
 from nomaflow.broker.bell import Bell
-from nomaflow.store import database, firing
+from nomaflow.store import database, due
 from nomaflow_scheduler import fire
 
 
@@ -17,7 +17,7 @@ async def walk(database_url: str, redis_url: str, end: datetime) -> None:
     db = await database.connect(database_url, min_size=1, max_size=3, application="walker")
     redis = connection.connect(redis_url)
     async with Bell(redis) as bell:
-        while (at := (await firing.coming(db)).look_at) is not None and at < end:
+        while (at := (await due.coming(db)).look_at) is not None and at < end:
             await fire.tick(db, bell, at=at)
     await redis.aclose()
     await db.close()

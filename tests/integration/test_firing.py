@@ -23,7 +23,7 @@ from clockwork import (
 from nomaflow import catalog, clocks
 from nomaflow.broker import connection
 from nomaflow.broker.bell import Bell
-from nomaflow.store import closures, database, firing, schedules
+from nomaflow.store import closures, database, due, schedules
 from nomaflow.store.closures import BlackoutRow
 from nomaflow_scheduler import ahead, batch, fire
 from nomaflow_scheduler.fire import Ticked
@@ -105,7 +105,7 @@ async def test_a_pause_waits_for_fires_that_are_being_written(db, bell):
         reached.set()
         await go_on.wait()
 
-    looks = await firing.due(db, T0, 10)
+    looks = await due.looks(db, T0, 10)
     serving = asyncio.create_task(batch.serve(db, bell, looks, T0, hold=hold))
     await reached.wait()
     pausing = asyncio.create_task(closures.pause_scheduler(db, True, "ann"))

@@ -10,7 +10,7 @@ import pytest
 from nomaflow import catalog, clocks, forecast, horizon
 from nomaflow.broker import connection
 from nomaflow.broker.bell import Bell
-from nomaflow.store import closures, database, firing, schedules
+from nomaflow.store import closures, database, due, schedules
 from nomaflow.store.closures import BlackoutRow
 from nomaflow_scheduler import fire
 
@@ -130,7 +130,7 @@ async def test_a_week_happens_as_it_was_forecast(db, bell):
     ]
     happened = []
     while True:
-        coming = await firing.coming(db)
+        coming = await due.coming(db)
         if coming.look_at is None or coming.look_at >= END:
             break
         await fire.tick(db, bell, at=coming.look_at)

@@ -543,6 +543,49 @@ WRONG = [
         ("steps", "0", "config", "name"),
         "does not belong into `config`",
     ),
+    # clocks that catch up, wait, and belong to presets
+    ({"catch_up": "some"}, ("catch_up",), "must be one of none, last or all"),
+    ({"catch_up_limit": 0}, ("catch_up_limit",), "must be at least 1"),
+    ({"catch_up_limit": 1001}, ("catch_up_limit",), "must be at most 1000"),
+    ({"catch_up_window_minutes": 0}, ("catch_up_window_minutes",), "must be more than 0"),
+    ({"jitter_seconds": -1}, ("jitter_seconds",), "must be at least 0"),
+    ({"jitter_seconds": 3601}, ("jitter_seconds",), "must be at most 3600"),
+    ({"calendar": 5}, ("calendar",), "must be text"),
+    ({"install_step": "first"}, ("install_step",), "must be a whole number"),
+    ({"depends_on": "x"}, ("depends_on",), "must be a list"),
+    ({"depends_on": [5]}, ("depends_on", "0"), "must be a table"),
+    ({"dependencies": ["a b"]}, ("dependencies", "0"), "1 to 128 letters"),
+    ({"depends_on": ["x", "x"]}, ("depends_on", "1"), "named twice"),
+    ({"depends_on": [{"job": "x", "of": 1}]}, ("depends_on", "0", "of"), "there is no field `of`"),
+    ({"depends_on": [{"job": "x", "by": "9"}]}, ("depends_on", "0", "by"), "time of day such as"),
+    (
+        {"depends_on": [{"job": "x", "since": "noon"}]},
+        ("depends_on", "0", "since"),
+        "must be `today` or a time such as `24h`",
+    ),
+    ({"depends_on": ["x", "x"], "dependencies": []}, ("dependencies",), "same field; keep one"),
+    (
+        {
+            "schedules": [{"name": "a", "every": "1h", "preset": "lage"}],
+            "presets": [{"name": "large"}],
+        },
+        ("schedules", "0", "preset"),
+        "there is no preset `lage`; did you mean `large`?",
+    ),
+    ({"presets": [{"name": "a", "schedule": "x"}]}, ("presets", "0", "schedule"), "invalid cron"),
+    (
+        {"presets": [{"name": "a", "schedule": "@daily", "timezone": "Mars"}]},
+        ("presets", "0", "timezone"),
+        "unknown timezone",
+    ),
+    (
+        {
+            "schedules": [{"name": "a", "every": "1h"}],
+            "presets": [{"name": "a", "schedule": "@daily"}],
+        },
+        ("presets", "0", "name"),
+        "there is a schedule of the same name",
+    ),
     # of a later version
     *[
         ({"alerts": {key: "wanted"}}, ("alerts", key), f"`{key}` is not available")

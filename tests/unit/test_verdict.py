@@ -12,7 +12,7 @@ from nomaflow.lifecycle import SKIPPED_OVERLAP, RunStatus
 from nomaflow.overlap import InFlight
 from nomaflow.store.births import NewRun
 from nomaflow.store.closures import SwitchRow
-from nomaflow.store.firing import JobFacts, OpenSlot
+from nomaflow.store.due import JobFacts, OpenSlot
 from nomaflow.store.schedules import ScheduleRow
 from nomaflow_scheduler import verdict
 from nomaflow_scheduler.closing import Closing

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nomaflow.store import firing
+from nomaflow.store import due, firing
 from nomaflow_scheduler import batch
 from nomaflow_scheduler.batch import Ticked
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from nomaflow.broker.bell import Bell
     from nomaflow.store.database import Database
-    from nomaflow.store.firing import Look
+    from nomaflow.store.due import Look
 
 BATCHES = 3
 """Transactions that wait for the instant; each takes a connection of the pool."""
@@ -50,7 +50,7 @@ class Pace:
 
 async def looks(db: Database, due_at: datetime) -> list[Look]:
     """The clocks that will be due at that instant; due times that wait are not among them."""
-    found = await firing.due(db, due_at, BATCHES * BATCH)
+    found = await due.looks(db, due_at, BATCHES * BATCH)
     return [look for look in found if look.due_at is None]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from nomaflow.store import firing
+from nomaflow.store import due
 from nomaflow.store.database import Database
 from nomaflow_scheduler import ahead, fire
 
@@ -83,7 +83,7 @@ class Clock:
         if not self._lead.may_fire:
             await self._sleep(LONGEST_SLEEP)
             return
-        coming = await firing.coming(self._db)
+        coming = await due.coming(self._db)
         if coming.is_due:
             await self.tick()
         self._lead.went_well()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nomaflow.store.closures import SwitchRow
-    from nomaflow.store.firing import Closures, JobFacts
+    from nomaflow.store.due import Closures, JobFacts
     from nomaflow.store.schedules import ScheduleRow
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from nomaflow.store import firing
+from nomaflow.store import due
 from nomaflow_scheduler import batch, lateness
 from nomaflow_scheduler.batch import Ticked
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from nomaflow.broker.bell import Bell
     from nomaflow.store.database import Database
-    from nomaflow.store.firing import Look
+    from nomaflow.store.due import Look
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ async def tick(db: Database, bell: Bell, *, at: datetime | None = None) -> Ticke
     first such error is raised at the end.
     """
     if at is None:
-        coming = await firing.coming(db)
+        coming = await due.coming(db)
         if not coming.is_due:
             return Ticked()  # by far the cheapest question, and at rest the only one
         at = coming.now  # one moment for the whole tick, so that an absence ends where it ends
@@ -127,7 +127,7 @@ async def _serve(
 
 
 async def _looks(db: Database, at: datetime | None, left: dict[Key, BaseException]) -> list[Look]:
-    found = await firing.due(db, at, AT_A_TIME + len(left))
+    found = await due.looks(db, at, AT_A_TIME + len(left))
     return [look for look in found if _key(look) not in left]
 
 

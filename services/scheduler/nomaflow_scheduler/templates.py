@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nomaflow.overlap import Policy
     from nomaflow.store.births import NewRun
     from nomaflow.store.database import Connection
-    from nomaflow.store.firing import JobFacts
+    from nomaflow.store.due import JobFacts
     from nomaflow.store.schedules import ScheduleRow
 
 KEPT = 20_000

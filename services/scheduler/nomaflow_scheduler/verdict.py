@@ -18,7 +18,7 @@ from nomaflow_scheduler import lateness
 if TYPE_CHECKING:
     from nomaflow.dependencies import Standing
     from nomaflow.overlap import InFlight
-    from nomaflow.store.firing import OpenSlot
+    from nomaflow.store.due import OpenSlot
     from nomaflow_scheduler.closing import Closing
     from nomaflow_scheduler.templates import Template
 

@@ -149,8 +149,8 @@ class Reading:
             job["depends_on"] = [{"job": one} if isinstance(one, str) else one for one in given]
             for at, one in enumerate(given):
                 if isinstance(one, str):
-                    place = ("depends_on", str(at))
-                    self.spelled[(*place, "job")] = place
+                    key = self.as_written(("depends_on",))
+                    self.spelled["depends_on", str(at), "job"] = (*key, str(at))
 
     def _lowered(self, table: dict[str, Any], key: str) -> None:
         if isinstance(table.get(key), str):
