@@ -47,11 +47,15 @@ WATERMARK = '[jobs.steps.watermark]\nname = "last_sync"'
 async def place(database_url, redis_url, tmp_path):
     """A worker, and the tables of seed 003 in its default connector's database."""
     async with workshop(database_url, redis_url, tmp_path / "project") as made, working(made):
-        for statement in TABLES.split(";"):
-            await made.db.execute(statement.replace("TABLE ", "TABLE public."))
-        await made.db.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO nomaflow_jobs")
-        await made.db.execute("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO nomaflow_jobs")
+        await tables(made)
         yield made
+
+
+async def tables(shop):
+    for statement in TABLES.split(";"):
+        await shop.db.execute(statement.replace("TABLE ", "TABLE public."))
+    await shop.db.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO nomaflow_jobs")
+    await shop.db.execute("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO nomaflow_jobs")
 
 
 def job(api, *, step="", request="", paginate=BY_PAGE, rest="", **replaced):

@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 from paged_api import PagedApi, user
-from syncing import WATERMARK, declared, job, place, rows, synced
+from syncing import WATERMARK, declared, job, place, rows, synced, tables
+from workshop import working, workshop
 
 from nomaflow import batch_retry, replay
 from nomaflow.errors import NomaflowError
@@ -181,3 +182,20 @@ async def test_a_batch_that_held_a_secret_is_not_written_back(shop):
     assert (again["status"], await rows(shop)) == ("partial", 0)
     error = await shop.db.fetchval("SELECT error FROM failed_batches")
     assert "run the job again instead" in error
+
+
+async def test_a_retry_that_is_begun_again_does_not_write_twice(database_url, redis_url, tmp_path):
+    """What an earlier try of the same retry run has settled is not due any more."""
+    async with workshop(database_url, redis_url, tmp_path / "project") as shop:
+        await tables(shop)
+        async with PagedApi([user(n, email=None) for n in range(3)]) as api:
+            await declared(shop, job(api, step='batch_size = 1\non_error = "continue"'))
+            async with working(shop):
+                run = await shop.run("users")
+        await shop.db.execute("ALTER TABLE public.users ALTER COLUMN email DROP NOT NULL")
+        asked = batch_retry.Asked(triggered_by="user:ann", run_id=run["id"])
+        made = await batch_retry.start(shop.db, shop.bell, asked)
+        await shop.db.execute("UPDATE failed_batches SET status = 'done' WHERE batch = 2")
+        async with working(shop, "worker-2"):
+            again = await shop.end(made.run_id)
+    assert (made.batches, again["status"], again["rows_affected"]) == (3, "succeeded", 2)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from workshop import working, workshop
 
 from nomaflow import moves
 from nomaflow.errors import Failure
@@ -119,3 +120,37 @@ async def test_failed_batches_go_with_their_run(db):
     assert await checkpoints.write(db, held.run_id, held.fence, 0, None, batch)
     await db.execute("DELETE FROM runs")
     assert await failed_batches.count(db, Wanted()) == 0
+
+
+READS = """
+[[jobs]]
+name = "reads"
+params = { since = "${state.last:-never}" }
+[[jobs.steps]]
+name = "look"
+type = "sql_query"
+connector = "default"
+query = "SELECT :a AS a, :b AS b, :c AS c"
+params = { a = "${kw:since}", b = "from ${state:last:-never}", c = "${state.other:-}" }
+fetch = "first"
+[[jobs.steps]]
+name = "only-then"
+type = "sql_query"
+connector = "default"
+query = "SELECT 1"
+when = "state.last == 'monday'"
+"""
+
+
+async def test_any_field_and_any_condition_reads_them(database_url, redis_url, tmp_path):
+    async with workshop(database_url, redis_url, tmp_path / "project") as shop, working(shop):
+        await shop.declare(READS)
+        run = await shop.run("reads")
+        look, only = await shop.steps(run["id"])
+        assert look["output"]["first_row"] == {"a": "never", "b": "from never", "c": ""}
+        assert only["status"] == "skipped"
+        await watermarks.set(shop.db, "reads", "last", "monday")
+        run = await shop.run("reads")
+        look, only = await shop.steps(run["id"])
+        assert look["output"]["first_row"] == {"a": "monday", "b": "from monday", "c": ""}
+        assert only["status"] == "succeeded"
