@@ -18,6 +18,7 @@ from nomaflow.project.jobs import FileProblem
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _KEYS = ("connectors", "env")
+_OR_A_TOKEN = ("constrained-str",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +89,7 @@ def problems_of(name: str, table: Any) -> Iterator[tuple[Path, str]]:
     try:
         connector_spec.parse(table)
     except ValidationError as error:
-        for one in error.errors(include_url=False):
-            path = real_path(table, tuple(str(part) for part in one["loc"]))
-            if one["type"].startswith("union_tag_"):
-                path = (*path, one["ctx"]["discriminator"].strip("'"))
-            yield (
-                path,
-                whose
-                + sentence(
-                    {**one, "loc": path or one["loc"]},
-                    connector_spec.fields_of(str(table.get("kind", ""))),
-                ),
-            )
+        yield from ((path, whose + words) for path, words in _misfits(error, table))
     for key, value in table.items():
         if key == "queries":
             continue
@@ -107,6 +97,17 @@ def problems_of(name: str, table: Any) -> Iterator[tuple[Path, str]]:
             yield (key, *wrong.path), whose + wrong.message
         if not template.problems(value):
             yield from _foreign(key, value, whose)
+
+
+def _misfits(error: ValidationError, table: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    known = connector_spec.fields_of(str(table.get("kind", "")))
+    for one in error.errors(include_url=False):
+        if one["loc"][-1:] == _OR_A_TOKEN:
+            continue  # the value is no `${...}` either, which nobody expected
+        path = real_path(table, tuple(str(part) for part in one["loc"]))
+        if one["type"].startswith("union_tag_"):
+            path = (*path, one["ctx"]["discriminator"].strip("'"))
+        yield path, sentence({**one, "loc": path or one["loc"]}, known)
 
 
 def _foreign(key: str, value: Any, whose: str) -> Iterator[tuple[Path, str]]:
