@@ -15,16 +15,14 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from ipaddress import ip_address
 from typing import Any, TypeVar
 
-import httpx
 import ldap3
 from ldap3.core.exceptions import LDAPExceptionError
 from ldap3.operation.search import search_operation
 from ldap3.protocol.rfc2696 import paged_search_control
 
-from nomaflow.connectors import ldap_ber, ldap_errors, outbound
+from nomaflow.connectors import ldap_addresses, ldap_ber, ldap_errors
 from nomaflow.connectors.ldap import Chunk, LdapSettings, Search
 from nomaflow.connectors.ldap_answer import CHUNK_BYTES, CHUNK_ENTRIES, Answer
 from nomaflow.connectors.ldap_ber import BerError, Entry, Frame, Wanted
@@ -46,7 +44,7 @@ async def open_session(settings: LdapSettings) -> Session:
     limit = settings.connect_seconds + settings.receive_seconds
     try:
         async with asyncio.timeout(limit):
-            addresses = await _addresses(settings)
+            addresses = await ldap_addresses.of(settings)
             await session.in_thread(partial(session.connect, addresses))
     except TimeoutError:
         await session.close()
@@ -298,22 +296,3 @@ class Session:
 
     def strange(self, error: BerError) -> StepError:
         return ldap_errors.not_ldap(self._where, str(error))
-
-
-async def _addresses(settings: LdapSettings) -> list[str]:
-    """The addresses of the host, each checked: the one that is checked is the one connected to."""
-    host, policy = settings.host, settings.policy
-    # The list of allowed hosts and the names of metadata services are those of HTTP.
-    outbound.check_url(httpx.URL(scheme="https", host=host), policy)
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, settings.port, type=socket.SOCK_STREAM
-        )
-    except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        words = f"the name {host} cannot be resolved: {why}"
-        raise StepError(words, category="connection") from None
-    addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
-    for address in addresses:
-        outbound.check_address(host, ip_address(address), policy)
-    return addresses

@@ -10,7 +10,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
-from nomaflow import template
 from nomaflow.connectors import ldap, ldap_filter, ldap_schema, ldap_url
 from nomaflow.connectors.ldap import LdapSession, LdapSettings, Search
 from nomaflow.connectors.ldap_ber import Wanted
@@ -18,7 +17,7 @@ from nomaflow.connectors.spec import LdapConnectorSpec
 from nomaflow.errors import StepError
 from nomaflow.steps.base import Interrupt, Step, StepResult, StepRunContext
 from nomaflow.steps.counting import counted
-from nomaflow.steps.directory import attributes, outcome, rows
+from nomaflow.steps.directory import attributes, escaping, outcome, rows
 from nomaflow.steps.directory.batch import Failures
 from nomaflow.steps.directory.outcome import Read
 from nomaflow.steps.directory.query import Query
@@ -172,22 +171,12 @@ class LdapSync(Step):
     @classmethod
     def prepare(cls, config: Mapping[str, Any], render: Callable[[Any], Any]) -> Step:
         """Tokens inside a filter or a name are values there, whatever they hold (SEC-L01)."""
-
-        def rendered(value: Any, escape: Callable[[str], str]) -> Any:
-            parts = list(template.pieces(value)) if isinstance(value, str) else [value]
-            if len(parts) == 1:
-                return render(value)
-            return "".join(
-                part if isinstance(part, str) else escape(template.as_text(render(part.text)))
-                for part in parts
-            )
-
         ways = {
             "search_filter": ldap_filter.escaped,
             "search_base": ldap_filter.escaped_in_name,
         }
         ready = {
-            name: rendered(value, ways[name]) if name in ways else render(value)
+            name: escaping.within(value, render, ways[name]) if name in ways else render(value)
             for name, value in config.items()
         }
         return cls.model_validate(ready)
