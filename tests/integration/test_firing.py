@@ -359,3 +359,12 @@ async def test_ahead_prepares_and_commits_on_the_instant(db, bell):
     assert all(row["queued_at"] >= due for row in queued)
     # what does not plainly fire is left to the tick
     assert await fire.tick(db, bell) == Ticked(skipped=1)
+
+
+async def test_definitions_are_read_before_they_are_needed(db, bell):
+    for n in range(5):
+        await declare(db, bell, f"j{n}", schedule="0 12 * * *")
+    assert await ahead.warm(db, T0 - SECOND) == 0
+    assert await ahead.warm(db, T0) == 5
+    await db.execute("UPDATE jobs SET definition = '{}'")  # whoever reads it now cannot fire
+    assert await fire.tick(db, bell, at=T0) == Ticked(fired=5)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nomaflow.store import due, firing
-from nomaflow_scheduler import batch
+from nomaflow_scheduler import batch, templates
 from nomaflow_scheduler.batch import Ticked
 
 if TYPE_CHECKING:
@@ -52,6 +52,21 @@ async def looks(db: Database, due_at: datetime) -> list[Look]:
     """The clocks that will be due at that instant; due times that wait are not among them."""
     found = await due.looks(db, due_at, BATCHES * BATCH)
     return [look for look in found if look.due_at is None]
+
+
+async def warm(db: Database, due_at: datetime) -> int:
+    """Read the definitions that will be needed at that instant; answers of how many clocks.
+
+    After a start, or a change, so that the first crowded second does not wait for its parsing.
+    """
+    found = await looks(db, due_at)
+    async with db.acquire() as connection:
+        jobs = await due.jobs(connection, sorted({look.job_id for look in found}))
+        ids = [look.schedule_id for look in found if look.job_id in jobs]
+        held = await due.clocks(connection, ids, due_at)
+        pairs = [(one.clock, jobs[one.clock.job_id]) for one in held]
+        await templates.of_clocks(connection, pairs)
+    return len(pairs)
 
 
 async def fire(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from nomaflow.broker.bell import Bell
+    from nomaflow.store.due import Coming
     from nomaflow_scheduler.fire import Ticked
     from nomaflow_scheduler.lead import Lead
 
@@ -25,6 +26,7 @@ LONGEST_SLEEP = 1.0
 """A new clock is seen after this long even when nobody told of it."""
 HORIZON = 1.0
 """What is due within so many seconds is prepared, as early before it as its size asks for."""
+WARM_SECONDS = 30.0
 LONGEST_PAUSE = 5.0
 
 
@@ -38,6 +40,7 @@ class Clock:
         self._one = asyncio.Lock()
         self._woken = asyncio.Event()
         self._pace = ahead.Pace()
+        self._warmed: datetime | None = None
 
     def wake(self) -> None:
         """Look again now: a job has changed."""
@@ -90,10 +93,19 @@ class Clock:
         if coming.is_due:
             return
         if coming.look_at is None or coming.seconds > HORIZON:
-            far = coming.seconds - HORIZON if coming.look_at else LONGEST_SLEEP
-            await self._sleep(min(far, LONGEST_SLEEP))
+            await self._rest(coming)
         else:
             await self._fire_at(coming.look_at, coming.seconds)
+
+    async def _rest(self, coming: Coming) -> None:
+        """Sleep while nothing is due, having read once what will be needed when it is."""
+        if coming.look_at is None:
+            await self._sleep(LONGEST_SLEEP)
+            return
+        if coming.seconds < WARM_SECONDS and self._warmed != coming.look_at:
+            self._warmed = coming.look_at
+            await ahead.warm(self._db, coming.look_at)
+        await self._sleep(min(coming.seconds - HORIZON, LONGEST_SLEEP))
 
     async def _fire_at(self, due_at: datetime, seconds: float) -> None:
         """Sleep until just before an instant, then prepare and fire what is due at it."""

@@ -128,11 +128,20 @@ async def lock_jobs(
     connection: Connection, ids: Sequence[UUID], *, wait: bool
 ) -> dict[UUID, JobFacts]:
     """Hold these jobs until the transaction ends; without `wait`, those that nobody else holds."""
+    locking = "FOR NO KEY UPDATE" if wait else "FOR NO KEY UPDATE SKIP LOCKED"
+    return await _jobs(connection, ids, locking)
+
+
+async def jobs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, JobFacts]:
+    """Look at these jobs without holding them."""
+    return await _jobs(connection, ids, "")
+
+
+async def _jobs(connection: Connection, ids: Sequence[UUID], locking: str) -> dict[UUID, JobFacts]:
     rows = await connection.fetch(
         f"""SELECT id, name, revision, enabled, deleted_at IS NULL AND NOT shadowed,
               paused_from, paused_until
-            FROM nomaflow.jobs WHERE id = ANY ($1::uuid[]) ORDER BY id
-            FOR NO KEY UPDATE {"" if wait else "SKIP LOCKED"}""",
+            FROM nomaflow.jobs WHERE id = ANY ($1::uuid[]) ORDER BY id {locking}""",
         list(ids),
     )
     return {row[0]: JobFacts(*row) for row in rows}
