@@ -14,7 +14,7 @@ from nomaflow import birth, definitions, dispatch
 from nomaflow.birth import Wishes
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.lifecycle import RunStatus
-from nomaflow.store import claims, failed_batches, jobs
+from nomaflow.store import failed_batches, jobs, step_outputs
 from nomaflow.store.births import NewStep
 from nomaflow.store.failed_batches import Wanted
 
@@ -106,7 +106,7 @@ async def _born(
         scheduled_for=old["scheduled_for"],
         replay_of=old["id"],
     )
-    outputs = await claims.whole_outputs(connection, old["id"])
+    outputs = await step_outputs.of_run(connection, old["id"])
     retried = {batch.step for batch in batches}
     told = {"run": str(old["id"]), "batches": len(batches)}
     born = replace(

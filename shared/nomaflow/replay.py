@@ -11,7 +11,7 @@ from nomaflow.birth import Wishes
 from nomaflow.dispatch import Started
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.lifecycle import IN_FLIGHT, RunStatus
-from nomaflow.store import claims, jobs, runs
+from nomaflow.store import jobs, runs, step_outputs
 from nomaflow.store.births import NewStep
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ async def _kept(
             ("fromStep",),
         )
     earlier = names[: names.index(again.from_step)]
-    outputs = await claims.whole_outputs(connection, again.run_id)
+    outputs = await step_outputs.of_run(connection, again.run_id)
     for name in earlier:
         if name in outputs and outputs[name]["whole"] is None and _is_cut(outputs[name]["brief"]):
             raise NomaflowError(

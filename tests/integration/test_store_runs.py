@@ -10,7 +10,7 @@ from nomaflow import moves
 from nomaflow.errors import Failure
 from nomaflow.lifecycle import Onward, Result, RunStatus, StepStatus
 from nomaflow.retry import RetryPolicy
-from nomaflow.store import births, claims, database, logs, pulse, runs
+from nomaflow.store import births, claims, database, logs, pulse, runs, step_outputs
 from nomaflow.store.births import NewRun, NewStep
 from nomaflow.store.runs import Line, NewDelivery
 
@@ -159,7 +159,7 @@ async def test_a_failed_end_keeps_whole_outputs_for_a_resume_and_queues_its_aler
     big = Result({"body": "preview"}, "big", whole_output=whole)
     move = moves.succeed(mine.held, big, Onward(opens=1))
     await runs.apply(db, move)
-    found = await claims.whole_outputs(db, run_id)
+    found = await step_outputs.of_run(db, run_id)
     assert found["one"]["output"] == whole
     held = mine.held.after(move)
     end = moves.fail(held, Failure("E", "no"), RetryPolicy())

@@ -17,7 +17,7 @@ from nomaflow import definitions, dispatch, lifecycle, moves
 from nomaflow.errors import ClaimLostError, Failure, NomaflowError, StepError
 from nomaflow.lifecycle import Onward, RunStatus, StepStatus
 from nomaflow.steps.base import EarlierStep
-from nomaflow.store import claims, logs, watermarks
+from nomaflow.store import logs, step_outputs, watermarks
 from nomaflow_worker import alarms, preview, rendering
 from nomaflow_worker.attempt import Attempt, Outcome
 from nomaflow_worker.context import application
@@ -273,7 +273,7 @@ class Chain:
     async def _remember(self) -> None:
         """Read what earlier steps put out, whole: this chain did not run them itself."""
         run_id = self.claimed.run_id
-        found = await self.record.read(lambda: claims.whole_outputs(self.tools.db, run_id))
+        found = await self.record.read(lambda: step_outputs.of_run(self.tools.db, run_id))
         for name, earlier in found.items():
             self.outputs[name] = EarlierStep(name, earlier["status"], earlier["output"])
 

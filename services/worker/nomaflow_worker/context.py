@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from nomaflow.connectors.sql import Session
 from nomaflow.plugins import rows
 from nomaflow.plugins.level_log import LevelLog
-from nomaflow.plugins.state import MOST
 from nomaflow.store import logs
 from nomaflow_worker.calling import Calling
+from nomaflow_worker.ear import Ear
 from nomaflow_worker.keeping import RETRIES, Keeper
 from nomaflow_worker.sandbox.request import ChildRequest, Limits
 
@@ -243,7 +243,7 @@ class Context:
             policy=self._policy,
             rows=call.rows,
         )
-        ear = _Ear(self)
+        ear = Ear(self)
         try:
             answer = await self._tools.sandbox.call(request, ear, timeout_seconds=self._timeout)
         except BaseException:
@@ -283,31 +283,6 @@ class Context:
                 self._position,
                 backends=list(self._backends),
             )
-
-
-class _Ear:
-    """Hears a child: its lines, progress and server processes are the step's own."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self.opened: list[tuple[str, int]] = []
-
-    def log(self, level: str, message: str, at: datetime, fields: Mapping[str, Any]) -> None:
-        self._context.log.line(level, message, fields, at)
-
-    def progress(self, report: Mapping[str, Any]) -> None:
-        self._context.progress(report)
-
-    def backend_pid(self, connector: str, pid: int) -> None:
-        self.opened.append((connector, pid))
-        self._context.backend_pid(connector, pid)
-
-    def watermark(self, name: str, value: str) -> None:
-        if len(self._context.proposed) < MOST:  # whatever the child says
-            self._context.proposed[name] = value
-
-    async def connector(self, name: str) -> Mapping[str, Any]:
-        return await self._context.connector(name)
 
 
 def application(run_id: UUID, step: str) -> str:
