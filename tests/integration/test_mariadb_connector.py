@@ -534,3 +534,58 @@ async def test_a_server_that_asks_for_the_password_does_not_get_it(plugin):
                 await asyncio.sleep(0.01)
     assert b"sesame" not in b"".join(heard)
     assert heard[1] == b""
+
+
+async def test_a_pool_forgets_connections_the_server_has_closed(mariadb_url, connector):
+    pool = sql.pool("db", spec.parse({"kind": "sql", "url": mariadb_url}))
+    try:
+        one = pool.connector(sql.Session())
+        number = await one.scalar("SELECT CONNECTION_ID()")
+        await one.close()
+        await connector.execute("KILL :n", {"n": number})
+        await asyncio.sleep(0)
+        two = pool.connector(sql.Session())
+        assert await two.scalar("SELECT 1") == 1
+        assert await two.scalar("SELECT CONNECTION_ID()") != number
+        await two.close()
+    finally:
+        await pool.close()
+
+
+QUERIES = {
+    "count": {
+        "sql": "SELECT count(*) AS n FROM t WHERE a > :least",
+        "params": {"least": {"type": "int", "default": 0}},
+    },
+    "add": {"operation": "write", "sql": "INSERT INTO t VALUES (:a)"},
+    "sneaky": {"operation": "read", "sql": "INSERT INTO t VALUES (9)"},
+    "quoted": {"sql": "SELECT `a:b` AS x, 'it\\'s :y' AS y FROM u WHERE `a:b` = :z"},
+}
+
+
+async def test_named_queries_keep_to_their_operation(mariadb_url):
+    opened = sql.open("db", spec.parse({"kind": "sql", "url": mariadb_url, "queries": QUERIES}))
+    try:
+        await opened.execute("CREATE TABLE t (a int)")
+        await opened.execute("CREATE TABLE u (`a:b` int)")
+        await opened.execute("INSERT INTO u VALUES (4)")
+        await opened.run("add:write", a=3)
+        assert (await opened.run("count")).first() == {"n": 1}
+        assert (await opened.run("count", least="5")).first() == {"n": 0}
+        assert (await opened.run("quoted", z=4)).first() == {"x": 4, "y": "it's :y"}
+        for reference, params, words in (
+            ("sneaky", {}, "25006"),
+            ("add", {"a": 1}, "add:write"),
+            ("count:write", {}, "only reads"),
+            ("count", {"least": "many"}, "is not a whole number"),
+            ("count", {"most": 1}, "no parameter `most`"),
+        ):
+            with pytest.raises(StepError, match=words):
+                await opened.run(reference, **params)
+        async with opened.transaction():  # inside another one the statement's verb is looked at
+            with pytest.raises(StepError, match="25006"):
+                await opened.run("sneaky")
+            await opened.run("add:write", a=4)
+        assert await opened.scalar("SELECT count(*) FROM t") == 2
+    finally:
+        await opened.close()

@@ -289,3 +289,19 @@ async def test_a_connector_test_is_green_or_red_within_five_seconds(pg_url):
         )
     assert (red.ok, "5 s" in red.message) == (False, True), red
     assert time.monotonic() - started < 6
+
+
+async def test_a_connector_has_its_own_limits_and_trims_what_it_reads(pg_url):
+    table = {"kind": "sql", "url": pg_url, "statement_timeout_seconds": 0.2, "trim_strings": True}
+    opened = sql.open("db", spec.parse(table))
+    try:
+        with pytest.raises(StepError, match="statement timeout") as caught:
+            await opened.execute("SELECT pg_sleep(10)")
+        assert caught.value.category == "timeout"
+        text = "SELECT n, 'a'::char(3) AS a, ' b  ' AS b FROM generate_series(1, 5) n"
+        assert await opened.first(text) == {"n": 1, "a": "a", "b": " b"}
+        assert [row["b"] async for row in opened.stream(text)] == [" b"] * 5
+        found = [(columns, len(rows)) async for columns, rows in opened.batches(text, batch=2)]
+        assert found == [(["n", "a", "b"], 2), (["n", "a", "b"], 2), (["n", "a", "b"], 1)]
+    finally:
+        await opened.close()

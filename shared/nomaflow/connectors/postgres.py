@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
@@ -108,8 +108,8 @@ class PostgresConnector(SqlConnector):
     ) -> AsyncGenerator[Row, None]:
         connection = await self.raw()
         if not connection.is_in_transaction():
-            async with self.transaction():
-                async for row in self.stream(sql, params, batch):
+            async with self.transaction(), aclosing(self.stream(sql, params, batch)) as rows:
+                async for row in rows:
                     yield row
             return
         with self.translated(sql):
@@ -122,9 +122,9 @@ class PostgresConnector(SqlConnector):
     ) -> AsyncGenerator[Batch, None]:
         connection = await self.raw()
         if not connection.is_in_transaction():
-            async with self.transaction():
-                async for found in self.batches(sql, params, batch):
-                    yield found
+            async with self.transaction(), aclosing(self.batches(sql, params, batch)) as found:
+                async for columns, rows in found:
+                    yield columns, rows
             return
         with self.translated(sql):
             ready = await self._statements.ready(connection, sql, params or {})
