@@ -21,6 +21,7 @@ BLACKOUT_FIELDS = ("name", "from", "until", "jobs", "connectors", "action")
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _PATTERN = re.compile(r"[A-Za-z0-9_\-*?\[\]!]{1,128}", re.ASCII)
+_FIRST_YEAR, _LAST_YEAR = 1900, 9000  # far from where the machine's own calendar ends
 _SHOWN = 60
 
 Problem = tuple[tuple[str, ...], str]
@@ -209,10 +210,9 @@ def _instant(value: Any) -> datetime:
         raise calendar_text.invalid(
             "must say its offset, as 2026-12-05T20:00:00Z or ...+01:00 does"
         )
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise calendar_text.invalid("is outside the years 1 to 9999") from None
+    if not _FIRST_YEAR <= value.year <= _LAST_YEAR:
+        raise calendar_text.invalid(f"is outside the years {_FIRST_YEAR} to {_LAST_YEAR}")
+    return value.astimezone(UTC)
 
 
 def _read(definition: Mapping[str, Any]) -> list[tuple[str, Callable[[Any], Any]]]:
