@@ -83,9 +83,8 @@ async def serve(
         held = await due.clocks(
             connection, [look.schedule_id for look in ours if look.due_at is None], at
         )
-        waiting = await due.open_slots(
-            connection, [(look.schedule_id, look.due_at) for look in ours if look.due_at], at
-        )
+        keys = [(look.schedule_id, look.due_at) for look in ours if look.due_at]
+        waiting = await due.open_slots(connection, keys, at) if keys else []
         batch = await _read(connection, at or closures.now, closures, jobs, held, waiting)
         for slot in waiting:
             decisions.again(batch, slot)
