@@ -60,7 +60,7 @@ def test_texts_that_number_their_own_parameters_or_hold_nul_are_refused(sql):
         ("mysql", "SELECT /* /* :a */ :b", ("b",)),
         ("mysql", "SET @x := 1", ()),
         ("mysql", "SET @x:=:b", ("b",)),
-        ("sqlite", "SELECT [a:b], `a:b`, \"a:b\", :b", ("b",)),
+        ("sqlite", 'SELECT [a:b], `a:b`, "a:b", :b', ("b",)),
         ("sqlite", r"SELECT '\', :b", ("b",)),
         ("sqlite", "SELECT a$b, /* /* :a */ :b -- :c", ("b",)),
         ("oracle", "SELECT q'[it's :a]', q'!it's :a!', Q'{:a}', :b FROM dual", ("b",)),
