@@ -21,6 +21,7 @@ BLACKOUT_FIELDS = ("name", "from", "until", "jobs", "connectors", "action")
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _PATTERN = re.compile(r"[A-Za-z0-9_\-*?\[\]!]{1,128}", re.ASCII)
+_MOST_EDGES = 800  # of days and windows that are walked over in one go
 _FIRST_YEAR, _LAST_YEAR = 1900, 9000  # far from where the machine's own calendar ends
 _SHOWN = 60
 
@@ -80,6 +81,15 @@ class Calendar:
 
     def closed_until(self, local: datetime) -> datetime:
         """Return a later wall-clock moment until which a closed calendar surely stays closed."""
+        at = self._next_edge(local)
+        for _ in range(_MOST_EDGES):
+            if self.closed(at) is None:
+                break
+            at = self._next_edge(at)
+        return at
+
+    def _next_edge(self, local: datetime) -> datetime:
+        """The next moment at which it may open: a window of that day begins, or the next day."""
         day = datetime.combine(local.date(), time(), local.tzinfo)
         begins = [
             datetime.combine(day, window.begin, local.tzinfo)

@@ -17,8 +17,8 @@ from itertools import groupby
 from nomaflow import schedule
 from nomaflow.calendars import Action, Blackout, Calendar
 
-MOST_JUMPS = 800
-"""Closed stretches that are leapt over in search of one fire: more than two years of days."""
+MOST_JUMPS = 200
+"""Closed stretches that are leapt over in search of one fire; closed days in a row are one."""
 
 _SECOND = timedelta(seconds=1)
 _TINY = timedelta(microseconds=1)
