@@ -368,3 +368,16 @@ async def test_definitions_are_read_before_they_are_needed(db, bell):
     assert await ahead.warm(db, T0) == 5
     await db.execute("UPDATE jobs SET definition = '{}'")  # whoever reads it now cannot fire
     assert await fire.tick(db, bell, at=T0) == Ticked(fired=5)
+
+
+async def test_a_clock_of_an_unknown_zone_stands_still_and_says_so(db, bell):
+    lost = await declare(db, bell, "lost", schedule="0 12 * * *")
+    await declare(db, bell, "sound", schedule="0 12 * * *")
+    await db.execute("UPDATE schedules SET timezone = 'Mars/Base' WHERE id = $1", lost)
+    assert await fire.tick(db, bell, at=T0) == Ticked(fired=1, missed=1)
+    assert await next_fire(db, lost) is None
+    ((_, outcome, reason),) = await slots(db, lost)
+    assert outcome == "missed"
+    assert "unknown timezone `Mars/Base`" in reason
+    warning = await db.fetchval("SELECT warning FROM schedules WHERE id = $1", lost)
+    assert "unknown timezone" in warning

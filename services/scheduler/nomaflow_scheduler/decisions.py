@@ -12,6 +12,7 @@ import structlog
 
 from nomaflow import clocks, overlap
 from nomaflow.dependencies import Standing
+from nomaflow.errors import NomaflowError
 from nomaflow.overlap import InFlight
 from nomaflow.store.firing import Advance, Birth, Entry
 from nomaflow_scheduler import closing, lateness, templates, verdict
@@ -76,13 +77,27 @@ def due(batch: Batch, held: Held, *, plainly: bool) -> None:
             return
         batch.turns[clock.id] = Turn(clock, None, warning=clock.warning)
         return
-    if held.taken:
-        after = clocks.following(clock, due_at)
-        batch.turns[clock.id] = Turn(clock, after, warning=clock.warning)
-    elif isinstance(template, Exception):
-        _refuse(batch, clock, due_at, template)
-    else:
-        _fire(batch, clock, template, plainly=plainly)
+    try:
+        if held.taken:
+            after = clocks.following(clock, due_at)
+            batch.turns[clock.id] = Turn(clock, after, warning=clock.warning)
+        elif isinstance(template, Exception):
+            _refuse(batch, clock, due_at, template)
+        else:
+            _fire(batch, clock, template, plainly=plainly)
+    except NomaflowError as error:  # a zone that this machine does not know (any more)
+        if not plainly:
+            _stop(batch, clock, due_at, error)
+
+
+def _stop(batch: Batch, clock: ScheduleRow, due_at: datetime, error: NomaflowError) -> None:
+    """Record a due time after which no other can be worked out, and let the clock stand still."""
+    reason = f"missed: {error.message}; the schedule stands still until it is changed"
+    batch.turns[clock.id] = Turn(clock, None, warning=error.message)
+    batch.entries.append(Entry(clock.id, due_at, "missed", reason))
+    batch.counts["missed"] += 1
+    job = batch.jobs[clock.job_id].name
+    log.error("a schedule stands still", job=job, schedule=clock.name, reason=error.message)
 
 
 def _is_free(template: templates.Found) -> bool:

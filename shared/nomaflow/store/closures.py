@@ -157,11 +157,14 @@ async def replace_files(
         )
     before = {row.name: row for row in await blackouts(connection)}
     names = {row.name for row in windows} | set(kept_blackouts)
-    for name in [n for n, row in before.items() if row.origin == "file" and n not in names]:
+    gone = [n for n, row in before.items() if row.origin == "file" and n not in names]
+    new = [row for row in windows if _facts(before.get(row.name)) != _facts(row)]
+    if gone or new:
+        await connection.execute(_ALONE)  # before any row is held that a batch may want
+    for name in gone:
         await delete_blackout(connection, name)
-    for row in windows:
-        if _facts(before.get(row.name)) != _facts(row):
-            await set_blackout(connection, row)
+    for row in new:
+        await set_blackout(connection, row)
 
 
 def _facts(row: BlackoutRow | None) -> tuple[Any, ...] | None:
