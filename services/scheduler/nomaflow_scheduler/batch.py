@@ -149,7 +149,8 @@ async def _record(connection: Connection, batch: Batch, clock: ScheduleRow, serv
     await missed.record(connection, clock.id, served.stretches, after=gap)
     for one in served.stretches:
         batch.counts[one.outcome] += len(one.times)
-        log.warning(
+        say = log.warning if one.outcome == "missed" else log.info
+        say(
             "due times passed",
             outcome=one.outcome,
             job=batch.jobs[clock.job_id].name,

@@ -109,17 +109,16 @@ class Clock:
 
     async def _fire_at(self, due_at: datetime, seconds: float) -> None:
         """Sleep until just before an instant, then prepare and fire what is due at it."""
-        begun = asyncio.get_running_loop().time()
+        time = asyncio.get_running_loop().time
+        instant = time() + seconds
         looks = await ahead.looks(self._db, due_at)
-        left = seconds - (asyncio.get_running_loop().time() - begun)
-        lead = self._pace.lead(len(looks))
-        if await self._sleep(left - lead):
+        if await self._sleep(instant - time() - self._pace.lead(len(looks))):
             return  # a job has changed: look again
         if looks and self._lead.may_fire:
             async with self._one:
                 await ahead.fire(self._db, self._bell, looks, due_at, self._pace)
-        else:
-            await self._sleep(lead)
+        # Unless it has waited for the instant: when nothing plainly fires, or somebody else fires.
+        await self._sleep(instant - time())
 
     async def _sleep(self, seconds: float) -> bool:
         """Wait so long; True when woken before."""
