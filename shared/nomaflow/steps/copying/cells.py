@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +24,7 @@ _DAY_SECONDS = 86_400
 _EXPECTED: dict[Word, frozenset[type]] = {
     Word.BOOL: frozenset({bool, int}),
     Word.INTEGER: frozenset({int, bool}),
-    Word.DECIMAL: frozenset({Decimal, int, float}),
+    Word.DECIMAL: frozenset({Decimal, int, float, str}),
     Word.FLOAT: frozenset({float, int}),
     Word.TEXT: frozenset({str}),
     Word.BYTES: frozenset({bytes}),
@@ -70,6 +70,16 @@ def _refuse(field: Field, values: Sequence[Any], first_row: int) -> None:
     for place, value in enumerate(values):
         if value is not None and type(value) not in expected:
             raise misfit(field, value, first_row + place)
+
+
+def check_letters(field: Field, column: Texts, most: int, first_row: int) -> None:
+    """StepError for a text that is longer: a target might cut blanks off its end silently."""
+    if max(map(len, filter(None, column)), default=0) <= most:
+        return
+    for place, cell in enumerate(column):
+        if cell is not None and len(cell) > most:
+            why = f"which has more than the {most} letters of its target"
+            raise misfit(field, cell, first_row + place, why)
 
 
 def misfit(field: Field, value: Any, row: int, why: str = "") -> StepError:
@@ -158,12 +168,20 @@ def _aware(value: str) -> None:
         raise ValueError
 
 
+def _is_number(value: str) -> None:
+    try:
+        Decimal(value)
+    except InvalidOperation:
+        raise ValueError from None
+
+
 def _is_json(value: str) -> None:
     json.loads(value)
 
 
 # Text in a column that says it holds something else (SQLite has no such types of its own).
 _SHAPES: dict[Word, Callable[[str], bool]] = {
+    Word.DECIMAL: _reads(_is_number),
     Word.DATE: _reads(date.fromisoformat),
     Word.TIME: _reads(time.fromisoformat),
     Word.MOMENT: _reads(_naive),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from nomaflow.connectors.sql import SqlConnector
 from nomaflow.steps.copying import cells, lines
 from nomaflow.steps.copying.kinds import Field, Word
 
@@ -45,6 +46,13 @@ class Origin(ABC):
     fields: tuple[Field, ...]
     key: tuple[str, ...] = ()
     dropped: int = 0
+    letters: Mapping[str, int]
+    """Columns whose texts may have so many letters and no more, where `send` looks at them."""
+
+    looks_at_letters = False
+
+    def __init__(self) -> None:
+        self.letters = {}
 
     def field(self, name: str) -> Field:
         return next(field for field in self.fields if field.name == name)
@@ -79,12 +87,29 @@ class Origin(ABC):
                     _spelled(field, cells.texts(field, column, count + 1), spelling)
                     for field, column in zip(fields, columns, strict=True)
                 ]
+                for field, column in zip(fields, texts, strict=True):
+                    if (most := self.letters.get(field.name)) is not None:
+                        cells.check_letters(field, column, most, count + 1)
                 await put(lines.encode(texts))
                 count += len(batch)
         return count
 
     async def close(self) -> None:  # noqa: B027  most have nothing to give back
         """Nothing more is asked of it."""
+
+
+_SAMPLE = 20
+_PORTION_BYTES = 500_000
+
+
+async def batch_size(
+    connector: SqlConnector, select: str, params: Mapping[str, Any], most: int
+) -> int:
+    """How many rows make half a megabyte, by the width of the first few; at most `most`."""
+    async with aclosing(connector.batches(f"{select}\nLIMIT {_SAMPLE}", params, _SAMPLE)) as found:
+        sample = [row async for _, rows in found for row in rows]
+    width = sum(len(cell) if isinstance(cell, str | bytes) else 8 for row in sample for cell in row)
+    return max(1, min(most, _PORTION_BYTES * max(len(sample), 1) // max(width, 1)))
 
 
 def _spelled(field: Field, texts: cells.Texts, spelling: Spelling) -> cells.Texts:

@@ -13,7 +13,7 @@ from nomaflow.steps.copying.kinds import Field, Word
 from nomaflow.steps.copying.mysql import catalog
 from nomaflow.steps.copying.mysql.naming import quoted
 from nomaflow.steps.copying.orders import Dress
-from nomaflow.steps.copying.origins.base import Origin, Put, Rows, Spelling
+from nomaflow.steps.copying.origins.base import Origin, Put, Rows, Spelling, batch_size
 from nomaflow.steps.copying.settings import Source
 
 BATCH = 5_000
@@ -35,6 +35,7 @@ class MysqlOrigin(Origin):
         key: tuple[str, ...],
         estimated_rows: int | None,
     ) -> None:
+        super().__init__()
         self._connector = connector
         self._tail = tail
         self._params = params
@@ -92,19 +93,18 @@ class MysqlOrigin(Origin):
                 return sql
 
     async def _read(self, sql: str, batch: int) -> AsyncGenerator[Rows, None]:
-        async with (
-            self._connector.transaction(read_only=True),
-            aclosing(self._connector.batches(sql, self._params, batch)) as found,
-        ):
-            async for _, rows in found:
-                yield rows
+        async with self._connector.transaction(read_only=True):
+            size = await batch_size(self._connector, sql, self._params, batch)
+            async with aclosing(self._connector.batches(sql, self._params, size)) as found:
+                async for _, rows in found:
+                    yield rows
 
 
 def _cell(field: Field, sql: str, spelling: Spelling) -> str:
     """One cell of a line, escaped; NULL by COPY's word for it."""
     match field.kind.word:
         case Word.TEXT | Word.JSON:
-            written = sql
+            written = f"CONVERT({sql} USING utf8mb4)"
             for plain, escape in (
                 ("\\\\", "\\\\\\\\"),
                 ("\\t", "\\\\t"),
@@ -123,6 +123,9 @@ def _cell(field: Field, sql: str, spelling: Spelling) -> str:
             written = f"CONCAT({sql}, '{spelling.zone}')"
         case Word.OTHER if field.declared.startswith("bit"):
             written = f"BIN({sql} + 0)"
+        case Word.UUID | Word.OTHER:
+            # Else COPY's word for NULL would be read as a uuid, and be none.
+            written = f"CAST({sql} AS CHAR)"
         case _:
             written = sql
     return written if field.not_null else f"IFNULL({written}, '\\\\N')"

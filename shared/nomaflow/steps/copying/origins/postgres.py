@@ -10,7 +10,7 @@ from nomaflow.connectors.postgres import PostgresConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying.kinds import Field, Word
 from nomaflow.steps.copying.naming import quoted
-from nomaflow.steps.copying.origins.base import Origin, Put, Rows, Spelling
+from nomaflow.steps.copying.origins.base import Origin, Put, Rows, Spelling, batch_size
 from nomaflow.steps.copying.postgres import reading
 from nomaflow.steps.copying.postgres.catalog import Column
 from nomaflow.steps.copying.postgres.columns import COMPLAINT
@@ -32,6 +32,7 @@ class PostgresOrigin(Origin):
     dialect = "postgresql"
 
     def __init__(self, connector: PostgresConnector, described: Reading) -> None:
+        super().__init__()
         self._connector = connector
         self._reading = described
         self._columns = {column.name: column for column in described.columns}
@@ -75,8 +76,9 @@ class PostgresOrigin(Origin):
         async with self._connector.transaction(read_only=True):
             select = f"SELECT {self._values(names, spell)} {self._reading.tail}\n"
             try:
+                size = await batch_size(self._connector, select, self._reading.params, BATCH)
                 async with aclosing(
-                    self._connector.batches(select, self._reading.params, BATCH)
+                    self._connector.batches(select, self._reading.params, size)
                 ) as found:
                     async for _, rows in found:
                         yield rows

@@ -11,7 +11,7 @@ from nomaflow.errors import StepError
 from nomaflow.steps.copying import dress
 from nomaflow.steps.copying.naming import quoted
 from nomaflow.steps.copying.orders import Dress
-from nomaflow.steps.copying.origins.base import Origin, Rows
+from nomaflow.steps.copying.origins.base import Origin, Rows, batch_size
 from nomaflow.steps.copying.settings import Source
 from nomaflow.steps.copying.sqlite import catalog
 
@@ -22,6 +22,7 @@ class SqliteOrigin(Origin):
     """A described table or query of SQLite."""
 
     dialect = "sqlite"
+    looks_at_letters = True
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class SqliteOrigin(Origin):
         dressed: Sequence[dress.Dressed],
         key: tuple[str, ...],
     ) -> None:
+        super().__init__()
         self._connector = connector
         self._tail = tail
         self._params = params
@@ -48,14 +50,12 @@ class SqliteOrigin(Origin):
 
     async def rows(self, names: Sequence[str]) -> AsyncGenerator[Rows, None]:
         columns = ", ".join(f"{self._sql[name]} AS c{n}" for n, name in enumerate(names))
-        async with (
-            self._connector.transaction(read_only=True),
-            aclosing(
-                self._connector.batches(f"SELECT {columns} {self._tail}", self._params, BATCH)
-            ) as found,
-        ):
-            async for _, rows in found:
-                yield rows
+        select = f"SELECT {columns} {self._tail}"
+        async with self._connector.transaction(read_only=True):
+            size = await batch_size(self._connector, select, self._params, BATCH)
+            async with aclosing(self._connector.batches(select, self._params, size)) as found:
+                async for _, rows in found:
+                    yield rows
 
 
 async def describe(connector: SqliteConnector, source: Source, wear: Dress) -> SqliteOrigin:

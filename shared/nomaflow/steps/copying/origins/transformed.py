@@ -49,6 +49,7 @@ class Transformed(Origin):
     """
 
     def __init__(self, orders: Orders, inner: Origin, wanted: Mapping[str, Wanted] | None) -> None:
+        super().__init__()
         self._orders = orders
         self._inner = inner
         self._wanted = wanted

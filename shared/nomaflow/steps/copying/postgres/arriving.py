@@ -45,7 +45,17 @@ async def likeness(
     for, by the names of the origin.
     """
     connection = await target.raw()
+    if origin.looks_at_letters:
+        origin.letters = {
+            field.name: column.typmod - 4  # varchar's own header
+            for field in origin.fields
+            if field.kind == Kind(Word.TEXT)
+            and (column := wanted.get(field.name)) is not None
+            and column.type_name == "varchar"
+            and column.typmod >= 0
+        }
     types = {field.name: _type(field, wanted.get(field.name)) for field in origin.fields}
+    types |= {name: f"varchar({most})" for name, most in origin.letters.items()}
     if origin.dialect == "postgresql" and not wanted:
         with target.translated():
             types |= await _own_types(connection, origin)
