@@ -14,7 +14,7 @@ from nomaflow.store.births import NewRun
 from nomaflow.store.closures import SwitchRow
 from nomaflow.store.due import JobFacts, OpenSlot
 from nomaflow.store.schedules import ScheduleRow
-from nomaflow_scheduler import verdict
+from nomaflow_scheduler import ahead, verdict
 from nomaflow_scheduler.closing import Closing
 from nomaflow_scheduler.lateness import Fire
 from nomaflow_scheduler.templates import Template
@@ -192,3 +192,16 @@ def test_when_a_clock_is_called_too_fast(pattern, warned):
             told = verdict.keeps_skipping(lately[:3], skipped=skipped, warned=told)
         lately.insert(0, SKIPPED_OVERLAP if skipped else "")
     assert told is warned
+
+
+def test_preparing_begins_as_early_as_it_took_before():
+    pace = ahead.Pace()
+    pace.learn(0.5, 1000)
+    assert 0.6 < pace.lead(1000) <= ahead.MOST_SECONDS
+    assert pace.lead(1) < 0.05  # one clock is held no longer than it must be
+    slow = ahead.Pace()
+    slow.learn(5.0, 1000)
+    assert slow.lead(1000) == ahead.MOST_SECONDS
+    for _ in range(50):
+        slow.learn(0.1, 1000)
+    assert slow.lead(1000) < 0.3  # a slow time is forgotten by and by
