@@ -69,6 +69,7 @@ faults: install ## Kill, freeze and cut things while work goes on; FAULTS=long f
 	FAULTS=$(FAULTS) $(BIN)/pytest tests/faults
 
 full: export FULL = 1
+full: export COPIES = long
 full: lint test faults bench ## Everything, with a directory of 50 000 people
 
 ci: ## What CI runs

@@ -103,6 +103,28 @@ async def bench(pair: Pair, source: str, target: str) -> None:
         lambda: upsert_by_hand(source, target),
         lambda: half(pair),
     )
+    await compare(
+        "append narrow, 2 streams",
+        0.9,
+        lambda: pair.copy("narrow", "narrow", mode="append", streams=2),
+        lambda: pipe(source, target, "narrow"),
+        lambda: bare(pair, "narrow"),
+    )
+    await pair.script("ops", "UPDATE wide SET note = 'changed' WHERE id % 100 = 0")
+    await compare(
+        "overwrite wide, 1 % changed",
+        0.5,
+        lambda: pair.copy("wide", "wide"),
+        lambda: pipe_and_index(source, target),
+        lambda: furnished(pair),
+    )
+    await compare(
+        "in place, 2 streams to 1 stream",
+        1.0,
+        lambda: pair.copy("wide", "wide", streams=2),
+        lambda: pair.copy("wide", "wide", streams=1),
+        lambda: looked_at(pair),
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{'peak RSS of this process, MB':28} {peak:8.0f} {'':8} {'':6} {64:6}")
 
@@ -160,6 +182,25 @@ async def loose(pair: Pair) -> None:
         "DROP TABLE IF EXISTS loose; CREATE TABLE loose (aid bigint, bid bigint, "
         "abalance numeric(12,2), filler text); CHECKPOINT",
     )
+
+
+async def furnished(pair: Pair) -> None:
+    """A target that holds nearly all rows as they are."""
+    await bare(pair, "wide")
+    await pair.copy("wide", "wide", mode="append")
+    await pair.script(
+        "reports",
+        "UPDATE wide SET note = 'old' WHERE id % 100 = 0; ALTER TABLE wide ADD PRIMARY KEY (id);"
+        + ";".join(f"CREATE INDEX wide_{name} ON wide ({name})" for name in INDEXES)
+        + ";ANALYZE wide",
+    )
+
+
+async def looked_at(pair: Pair) -> None:
+    """A target that must be changed in place, and where every row comes."""
+    await pair.script("reports", "DROP VIEW IF EXISTS watching")
+    await indexed(pair)
+    await pair.script("reports", "CREATE VIEW watching AS SELECT id FROM wide")
 
 
 async def half(pair: Pair) -> None:

@@ -85,7 +85,8 @@ async def test_what_mariadb_would_change_is_refused(to_mariadb):
     for source, value, target, expected in INTO_MARIADB:
         await to_mariadb.script(
             "ops",
-            f"DROP TABLE IF EXISTS s; CREATE TABLE s (id int, v {source}); INSERT INTO s VALUES (1, {value})",
+            f"DROP TABLE IF EXISTS s; CREATE TABLE s (id int, v {source}); "
+            f"INSERT INTO s VALUES (1, {value})",
         )
         for mode in ("append", "overwrite"):
             await to_mariadb.reports.execute("DROP TABLE IF EXISTS t")
@@ -180,7 +181,7 @@ async def test_numbers_and_presents_that_mariadb_makes_up(to_mariadb):
         await to_mariadb.copy("s", "s", mode=mode)
         assert await to_mariadb.reports.scalar("SELECT id FROM s") == 0
     await to_mariadb.reports.execute("CREATE TABLE m (id int) ENGINE=MyISAM")
-    with pytest.raises(StepError, match="without transactions"):
+    with pytest.raises(StepError, match=r"without transactions"):
         await to_mariadb.copy({"query": "SELECT 1 AS id"}, "m")
 
 
@@ -192,7 +193,7 @@ async def test_keys_that_mariadb_takes_for_one(to_mariadb):
         "CREATE TABLE s (k varchar(5) COLLATE utf8mb4_general_ci PRIMARY KEY)"
     )
     for mode in ("append", "overwrite", "upsert"):
-        with pytest.raises(StepError, match="(?i)duplicate|more than once"):
+        with pytest.raises(StepError, match=r"(?i)duplicate|more than once"):
             await to_mariadb.copy("s", "s", mode=mode)
     await to_mariadb.script("ops", "DELETE FROM s WHERE k = 'A'")
     await to_mariadb.reports.execute("INSERT INTO s VALUES ('A')")
@@ -204,7 +205,8 @@ async def test_where_local_is_off_inserts_do(to_mariadb, mariadb_server):
     await to_mariadb.script(
         "ops",
         "CREATE TABLE s (id int PRIMARY KEY, v text, b bytea);"
-        r"INSERT INTO s SELECT g, repeat(E'\t''\\', g % 50), '\x00ff' FROM generate_series(1, 3000) g",
+        r"INSERT INTO s SELECT g, repeat(E'\t''\\', g % 50), '\x00ff' "
+        r"FROM generate_series(1, 3000) g",
     )
     await mariadb_server.execute("SET GLOBAL local_infile = 0")
     try:
@@ -215,7 +217,7 @@ async def test_where_local_is_off_inserts_do(to_mariadb, mariadb_server):
         assert (found["n"], found["b"]) == (3000, "00FF")
         assert found["l"] == await to_mariadb.ops.scalar("SELECT sum(length(v)) FROM s")
         await to_mariadb.reports.execute("CREATE TABLE n (id int PRIMARY KEY, v varchar(2))")
-        with pytest.raises(StepError, match="(?i)too long"):
+        with pytest.raises(StepError, match=r"(?i)too long"):
             await to_mariadb.copy({"query": "SELECT id, v FROM s"}, "n")
     finally:
         await mariadb_server.execute("SET GLOBAL local_infile = 1")
@@ -290,7 +292,8 @@ async def test_what_sqlite_would_change_is_refused(sqlites, new_pg_url):
         for source, value, target, expected in INTO_SQLITE:
             await pair.script(
                 "ops",
-                f"DROP TABLE IF EXISTS s; CREATE TABLE s (id int, v {source}); INSERT INTO s VALUES (1, {value})",
+                f"DROP TABLE IF EXISTS s; CREATE TABLE s (id int, v {source}); "
+                f"INSERT INTO s VALUES (1, {value})",
             )
             await pair.reports.execute("DROP TABLE IF EXISTS t")
             await pair.reports.execute(f"CREATE TABLE t (id int, v {target})")
@@ -332,7 +335,8 @@ async def test_names_are_used_to_the_letter(mariadb, sqlites, new_pg_url, kind):
             quoted = '"' + name.replace('"', '""') + '"'
             await there.script(
                 "ops",
-                f"CREATE TABLE {quoted} (id int PRIMARY KEY, {quoted} text); INSERT INTO {quoted} VALUES (1, 'x')",
+                f"CREATE TABLE {quoted} (id int PRIMARY KEY, {quoted} text); "
+                f"INSERT INTO {quoted} VALUES (1, 'x')",
             )
             for pair in (there, back):
                 for _ in range(2):
@@ -351,7 +355,8 @@ async def test_a_reader_sees_the_old_rows_or_the_new_and_never_less(
     pair, other = Pair(await new_pg_url(), url), Pair(url, url)
     await pair.script(
         "ops",
-        "CREATE TABLE s (id int PRIMARY KEY, v text); INSERT INTO s SELECT g, 'old' FROM generate_series(1, 5000) g",
+        "CREATE TABLE s (id int PRIMARY KEY, v text); "
+        "INSERT INTO s SELECT g, 'old' FROM generate_series(1, 5000) g",
     )
     await pair.copy("s", "s")
     if kind == "sqlite":
@@ -408,10 +413,12 @@ async def test_the_same_memory_whatever_the_table(mariadb, sqlites, new_pg_url, 
 async def test_a_function_stands_between_any_two(to_mariadb, sqlites):
     await to_mariadb.script(
         "ops",
-        "CREATE TABLE s (id int, price numeric(9, 2), at timestamp, raw bytea); INSERT INTO s VALUES (1, 1.25, '2024-01-01 10:00', '\\x00ff')",
+        "CREATE TABLE s (id int, price numeric(9, 2), at timestamp, raw bytea); "
+        "INSERT INTO s VALUES (1, 1.25, '2024-01-01 10:00', '\\x00ff')",
     )
     await to_mariadb.reports.execute(
-        "CREATE TABLE s (id int PRIMARY KEY, price decimal(9,2), at datetime(6), raw blob, note varchar(9))"
+        "CREATE TABLE s (id int PRIMARY KEY, price decimal(9,2), "
+        "at datetime(6), raw blob, note varchar(9))"
     )
     for mode in ("overwrite", "append"):
         await to_mariadb.reports.execute("DELETE FROM s")
@@ -426,7 +433,7 @@ async def test_a_function_stands_between_any_two(to_mariadb, sqlites):
             "00FF",
             "2024-01-01 10:00:00.000000",
         ]
-    with pytest.raises(StepError, match="row 1 .*'many'.*'id'"):
+    with pytest.raises(StepError, match=r"row 1 .*'many'.*'id'"):
         await to_mariadb.copy(
             "s", "s", transform="m:f", python=calling(lambda row: {**row, "id": "many"})
         )
