@@ -121,6 +121,27 @@ async def test_failures_are_sentences(db, run):
     assert await db.scalar("SELECT count(*) FROM c") == 0
 
 
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("SELECT 'January 1, 4713 BC'::date", "select it as text"),
+        ("SELECT '12345-01-01'::timestamp", "select it as text"),
+        ("SELECT 1; SELECT 2", "one text is one statement"),
+        ("VACUUM t", "set `transaction = false`"),
+    ],
+)
+async def test_a_failure_says_what_to_do(db, run, query, told):
+    with pytest.raises(StepError, match=told):
+        await run(query)
+
+
+async def test_ranges_look_as_in_postgresql(db, run):
+    result = await run(
+        "SELECT '[1,3)'::int4range AS a, '(,5]'::numrange AS b, 'empty'::int4range AS c"
+    )
+    assert result.output["first_row"] == {"a": "[1,3)", "b": "(,5]", "c": "empty"}
+
+
 async def test_full_sql_is_logged_at_debug_only(db, run):
     context = RealContext(run.connectors)
     await run("SELECT 'abracadabra'", context=context)

@@ -222,7 +222,7 @@ class PostgresConnector(SqlConnector):
             raise
         except NomaflowError as error:
             raise StepError(f"connector {self.name!r}: {error.message}", retryable=False) from None
-        except (ValueError, *postgres_errors.DRIVER) as error:
+        except (ValueError, OverflowError, *postgres_errors.DRIVER) as error:
             names = self._statements.names(sql)
             raise postgres_errors.failed(self.name, error, names) from error
 

@@ -16,6 +16,12 @@ DRIVER = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Intern
 """Whatever asyncpg raises; its own class for a connection that died between two statements too."""
 
 _ARGUMENT = re.compile(r"(?:for query argument )?\$(\d+)")
+# Python counts the years 1 to 9999; PostgreSQL goes from 4714 BC to 294276.
+_BEYOND_PYTHON = re.compile(r"ordinal must be|year -?\d+ is out of range|date value out of range")
+_ADVICE = (
+    ("cannot run inside a transaction block", "set `transaction = false`"),
+    ("cannot insert multiple commands", "one text is one statement: make each a step of its own"),
+)
 
 
 def cannot_connect(connector: str, where: str, error: BaseException) -> StepError:
@@ -35,7 +41,13 @@ def failed(connector: str, error: BaseException, names: Sequence[str] = ()) -> S
             f"the connection of connector {connector!r} was lost: {_plain(error)}",
             category="connection",
         )
-    return StepError(f"connector {connector!r}: {_named(_plain(error), names)}")
+    words = _named(_plain(error), names)
+    if isinstance(error, ValueError | OverflowError) and _BEYOND_PYTHON.search(words):
+        words = (
+            "a date lies outside of the years 1 to 9999 and cannot be read as one; "
+            "select it as text, `column::text`"
+        )
+    return StepError(f"connector {connector!r}: {words}")
 
 
 def _server_error(connector: str, error: asyncpg.PostgresError, names: Sequence[str]) -> StepError:
@@ -44,6 +56,9 @@ def _server_error(connector: str, error: asyncpg.PostgresError, names: Sequence[
     for label, value in (("detail", error.detail), ("hint", error.hint), ("where", error.context)):
         if value:
             words += f"; {label}: {_named(str(value), names)}"
+    for said, advice in _ADVICE:
+        if said in words:
+            words += f"; {advice}"
     category: Category = "error"
     if code.startswith(_CONNECTION):
         category = "connection"

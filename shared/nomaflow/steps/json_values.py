@@ -8,6 +8,8 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+from asyncpg import Range
+
 _EXACT_INTEGER = 2**53  # the largest integer every JSON reader keeps exactly
 
 
@@ -38,7 +40,20 @@ def value(given: Any) -> Any:  # noqa: PLR0911  one line per kind of value
         case list() | tuple():
             return [value(inner) for inner in given]
         case _:
-            return str(given)
+            return _other(given)
+
+
+def _other(given: Any) -> str:
+    return _range(given) if isinstance(given, Range) else str(given)
+
+
+def _range(given: Range) -> str:
+    """As PostgreSQL writes it: `[1,3)`, `empty`, and nothing for an end that is open."""
+    if given.isempty:
+        return "empty"
+    lower, upper = ("" if end is None else str(value(end)) for end in (given.lower, given.upper))
+    opening, closing = "[" if given.lower_inc else "(", "]" if given.upper_inc else ")"
+    return f"{opening}{lower},{upper}{closing}"
 
 
 def _decimal(given: Decimal) -> int | float | str:
