@@ -102,7 +102,7 @@ def _concerned(
         return None, looked
     usual = (times[1] if len(times) > 1 else following or times[0]) - times[0]
     dark = replace(others, blackouts=(*others.blackouts, blackout))
-    after = forecast.next_fire(clock, dark, max(times[0], now))
+    after = _first_after(clock, dark, max(times[0], now))
     postpones = blackout.action is Action.POSTPONE
     found = Concerned(
         job=clock.job,
@@ -116,6 +116,12 @@ def _concerned(
         exact=looked <= most,
     )
     return found, looked
+
+
+def _first_after(clock: Clock, closures: Closures, since: datetime) -> datetime | None:
+    """Return the first fire from `since` on; what waits for an earlier end does not count."""
+    fires = forecast.fires(clock, closures, since)
+    return next((planned.at for planned in fires if planned.at >= since), None)
 
 
 def _dependants(
