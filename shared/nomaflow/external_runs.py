@@ -277,9 +277,15 @@ async def _warn(db: Database, bell: Bell, channels: Channels, run: StaleRun, url
         if not await external.mark(connection, run.id):
             return False
         await deliveries.add(connection, run.id, messages)
-        words = f"no sign of life for {minutes} minutes: the run counts as stale"
+        words = f"no sign of life for {_long(run.minutes)}: the run counts as stale"
         line = Line(datetime.now(UTC), logging.WARNING, None, words)
         seq = await logs.append(connection, run.id, 0, [line])
     if seq is not None:
         bell.news(run.id, seq)
     return True
+
+
+def _long(minutes: float) -> str:
+    if minutes < 1:
+        return f"{minutes * 60:.0f} s"
+    return "1 minute" if round(minutes) == 1 else f"{minutes:.0f} minutes"

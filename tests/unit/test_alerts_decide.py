@@ -109,6 +109,8 @@ def test_an_outside_run_tells_by_its_job_or_by_a_route():
     assert body.sentence(message.payload) == (
         "reporting-nightly-sync gave no sign of life for 90 minutes"
     )
+    (short,) = decide.on_outside(AlertSpec(), Event.STALE, FAILED, routed, minutes="0")
+    assert body.sentence(short.payload).endswith(" gave no sign of life for less than a minute")
 
 
 def test_without_channels_the_message_is_written_all_the_same():

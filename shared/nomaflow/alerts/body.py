@@ -45,7 +45,11 @@ def sentence(payload: Mapping[str, Any]) -> str:
                 f"its limit is {payload['limit_minutes']}"
             )
         case Event.STALE:
-            return f"{job} gave no sign of life for {payload['minutes']} minutes"
+            return f"{job} gave no sign of life for {_long(payload['minutes'])}"
+
+
+def _long(minutes: str) -> str:
+    return {"0": "less than a minute", "1": "1 minute"}.get(minutes, f"{minutes} minutes")
 
 
 def _slack(template: str | None, payload: Mapping[str, Any], recipient: str) -> Body:

@@ -204,6 +204,8 @@ async def test_a_silent_run_is_stale_until_it_speaks(api):
     late = now + timedelta(seconds=40)
     assert await external_runs.look_for_stale(api.db, bell, channels, at=late) == 1  # Z15
     assert await external_runs.look_for_stale(api.db, bell, channels, at=late) == 0
+    (line,) = await api.db.fetch("SELECT message FROM nomaflow.log_lines")
+    assert line["message"].startswith(("no sign of life for 40 s: ", "no sign of life for 39 s: "))
     await api.db.execute(
         "UPDATE nomaflow.external_runs SET heartbeat_at = now() - interval '1 hour'"
     )
