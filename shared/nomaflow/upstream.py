@@ -92,18 +92,20 @@ async def missing(
     return list(_missing(declared.values(), named, calendars))
 
 
+def missing_calendars(declared: Iterable[FileJob], files: Calendars) -> list[ProblemRow]:
+    """Return a problem for each calendar that is named and that no file declares."""
+    if files.unreadable:
+        return []
+    known = {*files.definitions, *files.bad_calendars}
+    return [row for job in declared for row in _without_calendar(job, known)]
+
+
 def _missing(
     declared: Iterable[FileJob], named: Collection[str], calendars: Collection[str]
 ) -> Iterator[ProblemRow]:
     for job in declared:
         where = ("jobs", job.spec.name)
-        for name in _calendars(job.spec):
-            if name not in calendars:
-                hint = did_you_mean(name, calendars)
-                words = f"job `{job.spec.name}`: there is no calendar `{name}`{hint}; until there "
-                yield ProblemRow(
-                    job.file, job.line, (*where, "calendar"), f"{words}is, it closes nothing"
-                )
+        yield from _without_calendar(job, calendars)
         for at, one in enumerate(job.spec.depends_on):
             if one.job not in named:
                 hint = did_you_mean(one.job, named)
@@ -114,6 +116,15 @@ def _missing(
                     (*where, "depends_on", str(at)),
                     f"{words}{hint}; its runs are skipped until one of that name has succeeded",
                 )
+
+
+def _without_calendar(job: FileJob, calendars: Collection[str]) -> Iterator[ProblemRow]:
+    for name in _calendars(job.spec):
+        if name not in calendars:
+            hint = did_you_mean(name, calendars)
+            words = f"job `{job.spec.name}`: there is no calendar `{name}`{hint}; until there is, "
+            path = ("jobs", job.spec.name, "calendar")
+            yield ProblemRow(job.file, job.line, path, f"{words}it closes nothing")
 
 
 async def refuse(connection: Connection, spec: JobSpec) -> None:

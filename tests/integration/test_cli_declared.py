@@ -33,6 +33,19 @@ def test_each_problem_is_told_with_its_line(tmp_path):
     assert told["problems"][0]["line"] == 8
 
 
+def test_a_calendar_that_no_file_declares_is_told(tmp_path):
+    job = GOOD.replace('name = "j"\n', 'name = "j"\ncalendar = "bussiness-days"\n')
+    (tmp_path / "jobs.toml").write_text(job + SQL)
+    (tmp_path / "calendars.toml").write_text('[calendars.business-days]\nweekdays = ["mon"]\n')
+    done = nomaflow("check", "--project", tmp_path)
+    assert done.returncode == 2
+    assert "there is no calendar `bussiness-days`; did you mean `business-days`?" in done.stdout
+    assert done.stdout.endswith("1 job can be loaded, 1 problem.\n")
+    (tmp_path / "calendars.toml").write_text('[calendars.bussiness-days]\nweekdays = ["x"]\n')
+    done = nomaflow("check", "--project", tmp_path)
+    assert "there is no calendar" not in done.stdout  # it is there, and wrong itself
+
+
 def test_the_schema_names_every_step_type(tmp_path):
     file = tmp_path / "nomaflow.schema.json"
     assert nomaflow("schema", "-o", file).returncode == 0

@@ -27,11 +27,12 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Read every file of a project; exit with 2 when something in them is wrong."""
-    from nomaflow import relations
+    from nomaflow import relations, upstream
     from nomaflow.project.folder import Project
 
     found = Project(project).read_jobs()
     between = relations.among_files(project / "plugins", found.jobs)
+    between += upstream.missing_calendars(found.jobs, Project(project).calendars())
     other = Project(project).other_problems()
     problems: list[FileProblem | ProblemRow] = [*found.problems, *other, *between]
     if as_json:
@@ -47,7 +48,8 @@ def check(
         for problem in problems:
             print(f"{problem.file}:{problem.line or 1}: {problem.message}")
         jobs = "1 job" if len(found.jobs) == 1 else f"{len(found.jobs)} jobs"
-        print(f"{jobs} can be loaded, {len(problems) or 'no'} problems.")
+        count = "1 problem" if len(problems) == 1 else f"{len(problems) or 'no'} problems"
+        print(f"{jobs} can be loaded, {count}.")
     if problems:
         raise typer.Exit(2)
 
