@@ -8,6 +8,7 @@ import pytest
 from copying import Pair
 
 from nomaflow.errors import StepError
+from nomaflow.steps.copying.postgres import guard
 
 ROWS = 100_000
 SOURCE = f"""
@@ -330,17 +331,23 @@ async def test_two_copies_into_one_target_take_turns(pair):
     await pair.copy("customers", "customers")
     await pair.script("ops", CHANGE_ALL)
     other = Pair(pair.urls["ops"], pair.urls["reports"])
+    holder = await asyncpg.connect(pair.urls["reports"])
+    turn = guard._key("public", "customers")
+    await holder.execute("SELECT pg_advisory_lock($1)", turn)
     try:
-        results = await asyncio.gather(
+        both = asyncio.gather(
             pair.copy("customers", "customers"),
             other.copy({"table": "customers", "where": "id <= 1000"}, "customers"),
-            return_exceptions=True,
         )
-        waited = [*pair.context.log.at("INFO"), *other.context.log.at("INFO")]
+        words = "another copy is filling public.customers; waiting for its end"
+        async with asyncio.timeout(30):
+            while not all(words in one.context.log.at("INFO") for one in (pair, other)):
+                await asyncio.sleep(0.01)
+        await holder.execute("SELECT pg_advisory_unlock($1)", turn)
+        await both
     finally:
+        await holder.close()
         await other.close()
-    assert not [result for result in results if isinstance(result, BaseException)], results
-    assert any("another copy is filling public.customers" in line for line in waited)
     assert await pair.reports.scalar("SELECT count(*) FROM customers") in {1000, ROWS}
     assert await pair.leftovers() == []
 
@@ -467,7 +474,9 @@ async def test_a_trigger_that_drops_rows_is_noticed(pair):
 
 @pytest.mark.parametrize("version", [15, 18])
 async def test_servers_without_merge_deletes_end_in_the_same_rows(pair, monkeypatch, version):
-    monkeypatch.setattr("nomaflow.steps.copying.postgres.apply._MERGE_DELETES", 17 if version == 18 else 99)
+    monkeypatch.setattr(
+        "nomaflow.steps.copying.postgres.apply._MERGE_DELETES", 17 if version == 18 else 99
+    )
     await pair.copy("customers", "customers")
     await pair.script("reports", "CREATE VIEW v AS SELECT * FROM customers")
     await pair.script(
