@@ -263,6 +263,18 @@ async def test_the_time_left_is_told(pair, monkeypatch):
     assert any(line.endswith("left") for line in pair.context.log.at("INFO"))
 
 
+async def test_a_dry_run_tells_why_a_real_one_would_stop(pair):
+    few = await pair.copy("customers", "customers", min_rows=51, dry_run=True)
+    assert "fewer than min_rows = 51" in few.output["refusal"]
+    await pair.copy("customers", "customers")
+    await pair.script("ops", "DELETE FROM customers WHERE id <= 10")
+    many = await pair.copy("customers", "customers", max_delete="10%", dry_run=True)
+    assert "10 rows would vanish" in many.output["refusal"]
+    assert any("a real run would stop" in line for line in pair.context.log.at("WARNING"))
+    right = await pair.copy("customers", "customers", max_delete="20%", min_rows=40, dry_run=True)
+    assert "refusal" not in right.output
+
+
 async def test_a_dry_run_tells_the_path_and_what_would_vanish(pair):
     plan = await pair.copy("customers", "customers", dry_run=True)
     assert (plan.output["path"], plan.output["source_rows"]) == ("created", 50)

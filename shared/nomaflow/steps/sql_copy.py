@@ -133,19 +133,21 @@ class SqlCopy(Step):
             trim=source.spec.trim_strings,
             coalesce=target.spec.coalesce_nulls,
         )
-        limits = Limits(self.min_rows, self.max_delete, self.check_rows)
         return Orders(
             ctx,
             self.source,
             self.target,
             self.mode,
             self.columns,
-            limits,
+            self._limits(),
             self.batch_size,
             self.streams,
             self.transform,
             dress,
         )
+
+    def _limits(self) -> Limits:
+        return Limits(self.min_rows, self.max_delete, self.check_rows)
 
     def _planned(self, ctx: StepRunContext, plan: Plan) -> StepResult:
         rows = counted(plan.source_rows)
@@ -161,7 +163,11 @@ class SqlCopy(Step):
             )
         ctx.log.info(summary)
         ctx.log.info(f"path: {plan.path} ({plan.why})")
-        return StepResult({**plan.output(), "mode": self.mode}, summary, 0)
+        output = {**plan.output(), "mode": self.mode}
+        if refusal := self._limits().refusal(plan, self.source.connector):
+            ctx.log.warning(f"a real run would stop: {refusal}")
+            output["refusal"] = refusal
+        return StepResult(output, summary, 0)
 
     def _target_shown(self) -> str:
         end = self.target

@@ -38,15 +38,28 @@ class Limits:
 
     def check_passed(self, passed: Passed, source: str, target: str) -> None:
         """StepError for too few rows, or for rows that were lost on the way."""
-        if passed.read < self.min_rows:
-            raise StepError(
-                f"the source ({source}) has {passed.read} rows, fewer than min_rows = "
-                f"{self.min_rows}; nothing was changed"
-            )
+        self._check_enough(passed.read, source)
         if self.check_rows and passed.read - passed.dropped != passed.written:
             raise StepError(
                 f"{passed.read - passed.dropped} rows left the source and {passed.written} arrived "
                 f"in {target}; nothing was kept"
+            )
+
+    def refusal(self, plan: Plan, source: str) -> str | None:
+        """Why a real run of `plan` would stop at one of these, as far as a dry run can count."""
+        try:
+            self._check_enough(plan.source_rows, source)
+            if plan.changes is not None:
+                self.check_deleted(plan.changes.deleted, plan.target_rows, plan.target)
+        except StepError as error:
+            return error.message
+        return None
+
+    def _check_enough(self, rows: int, source: str) -> None:
+        if rows < self.min_rows:
+            raise StepError(
+                f"the source ({source}) has {rows} rows, fewer than min_rows = {self.min_rows}; "
+                "nothing was changed"
             )
 
 
