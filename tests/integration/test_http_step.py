@@ -129,7 +129,7 @@ async def test_another_status_than_2xx_fails_with_an_excerpt_and_keeps_the_outpu
     error = await refused(server.url + "/x?token=sesame")
     assert (error.http_status, error.retry_after, error.category) == (503, 120, "error")
     assert "answered 503 Reason" in error.message
-    assert "down down" in error.message
+    assert 'Reason: {"error": "down down' in error.message
     assert len(error.message) < 700
     assert "sesame" not in error.message
     assert error.output["status"] == 503

@@ -9,6 +9,7 @@ Idempotency-Key.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -111,5 +112,5 @@ def refusal(method: str, reply: Reply) -> str:
         return f"{said}, a redirect; set follow_redirects = true, or write its target as the url"
     if reply.body in (None, ""):
         return said
-    text = reply.body if isinstance(reply.body, str) else repr(reply.body)
+    text = reply.body if isinstance(reply.body, str) else json.dumps(reply.body, ensure_ascii=False)
     return f"{said}: {' '.join(text[: 4 * EXCERPT].split())[:EXCERPT]}"
