@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from copying import Pair
 
-from nomaflow.errors import StepError
+from nomaflow.errors import Failure, FunctionError, StepError
 from nomaflow.plugins import rows
 
 CUSTOMERS = """
@@ -261,6 +261,15 @@ async def test_the_time_left_is_told(pair, monkeypatch):
     assert first["rows_per_second"] > 0
     assert first["seconds_left"] is not None
     assert any(line.endswith("left") for line in pair.context.log.at("INFO"))
+
+
+async def test_a_function_that_fails_is_named_with_its_class_and_rows(pair):
+    async def broken(_call):
+        raise FunctionError(Failure("KeyError", "'nope'", "the traceback"))
+
+    with pytest.raises(FunctionError, match=r"KeyError: 'nope' \(rows 1 to 50\)") as told:
+        await pair.copy("customers", "c", transform="m:f", python=broken)
+    assert told.value.failure.traceback == "the traceback"
 
 
 async def test_a_dry_run_tells_why_a_real_one_would_stop(pair):

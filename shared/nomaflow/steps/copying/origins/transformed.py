@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from nomaflow.errors import StepError
+from nomaflow.errors import FunctionError, StepError
 from nomaflow.steps.base import PythonCall
 from nomaflow.steps.copying import cells, lines
 from nomaflow.steps.copying.kinds import FROM_FUNCTION, Field, Kind, Word
@@ -193,6 +193,10 @@ class Transformed(Origin):
         call = PythonCall(str(self._orders.transform), {}, (), 1024, 0, rows=given)
         try:
             answered = await self._orders.ctx.call_python(call)
+        except FunctionError as error:
+            if error.failure.type == "StepError" and not error.retryable:
+                raise  # its sentence says all there is
+            raise _of_rows(error, first_row, len(rows)) from error
         except StepError as error:
             if error.output or error.retryable:
                 raise StepError(
@@ -206,6 +210,14 @@ class Transformed(Origin):
 
     def _error(self, words: str) -> StepError:
         return StepError(f"{self._orders.transform} {words}", retryable=False)
+
+
+def _of_rows(error: FunctionError, first_row: int, count: int) -> FunctionError:
+    """The same with the rows that were given, and the class: a KeyError's words are just a key."""
+    failure = error.failure
+    words = failure.message if failure.type == "StepError" else f"{failure.type}: {failure.message}"
+    words += f" (rows {first_row} to {first_row + count - 1})"
+    return FunctionError(replace(failure, message=words), error.output)
 
 
 def _array(value: Sequence[Any]) -> str:
