@@ -93,7 +93,7 @@ def _reason(slot: JSON) -> str:
     if slot["lookAt"]:
         said.append(f"looked at again {words.day_and_time(_at(slot['lookAt']))}")
     if slot["waitsUntil"]:
-        said.append(f"waits until {words.day_and_time(_at(slot['deadline']))}")
+        said.append(f"waits until {words.day_and_time(_at(slot['waitsUntil']))}")
     return " · ".join(part for part in said if part)
 
 
