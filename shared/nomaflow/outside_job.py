@@ -71,11 +71,11 @@ class Words:
         self.record: Record | None = None
         self._heartbeat_seconds = heartbeat_seconds
         self._key = idempotency_key
-        self.place = address.find(url)
-        token = auth or self.place.token
+        found = address.find(url)
+        self.place = address.Address(found.url, auth, "`auth`") if auth else found
         headers = {"Nomaflow-Client": client}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
+        if self.place.token:
+            headers["Authorization"] = f"Bearer {self.place.token}"
         self.options: dict[str, Any] = {
             "headers": headers,
             "timeout": TIMEOUT_SECONDS,
