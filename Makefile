@@ -9,6 +9,8 @@ CONSOLE := services/api/console
 STATIC  := services/api/nomaflow_api/static
 PROJECT ?= .
 FAULTS  ?= short
+# Each process has servers of its own; the files of a test go to one process.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install console demo dev test unit integration e2e lint format schema bench faults full clean ci
@@ -38,13 +40,14 @@ dev: install ## Serve your own project folder: make dev PROJECT=path
 	$(BIN)/nomaflow up --project $(PROJECT)
 
 test: install ## Run the unit, integration and end-to-end tests
-	$(BIN)/pytest tests/unit tests/integration tests/e2e
+	$(BIN)/pytest $(PARALLEL) tests/unit tests/integration
+	$(BIN)/pytest tests/e2e
 
 unit: .venv/.done ## Run the tests without I/O
 	$(BIN)/pytest tests/unit
 
 integration: .venv/.done ## Run the tests against real PostgreSQL and Valkey
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest $(PARALLEL) tests/integration
 
 e2e: install ## Run the tests against three real processes
 	$(BIN)/pytest tests/e2e
@@ -70,6 +73,7 @@ faults: install ## Kill, freeze and cut things while work goes on; FAULTS=long f
 
 full: export FULL = 1
 full: export COPIES = long
+full: FAULTS = long
 full: lint test faults bench ## Everything, with a directory of 50 000 people
 
 ci: ## What CI runs

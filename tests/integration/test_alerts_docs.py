@@ -10,6 +10,7 @@ from nomaflow.alert_spec import ChannelSpec
 from nomaflow.alerts import deliver, facts
 from nomaflow.alerts.facts import Event
 from nomaflow.job.spec import AlertSpec
+from nomaflow.store import missed
 from nomaflow_scheduler import lateness, main, prune
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -76,5 +77,5 @@ def test_the_figures_are_those_of_the_code():
     assert f"{facts.LONGEST_ERROR:,}".replace(",", " ") in PAGE
     time = (DOCS / "explanation/time.md").read_text(encoding="utf-8")
     assert f"**{lateness.GRACE.seconds} seconds** late" in time
-    assert f"more than {lateness.MOST_SINGLY:,}".replace(",", " ") in time
+    assert f"more than {missed.MOST_SINGLY:,}".replace(",", " ") in time
     assert f"a run named `{prune.JOB}`" in time

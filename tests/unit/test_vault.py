@@ -8,7 +8,11 @@ OLD, NEW = "an old key of sixteen", "a new key of sixteen"
 SECRETS = {"password": "p@ss/wörd", "token": "x" * 5000}
 
 
-@pytest.mark.parametrize("key", [OLD, Fernet.generate_key().decode(), "ключ-длиннее-16-букв"])
+@pytest.mark.parametrize(
+    "key",
+    [OLD, Fernet.generate_key().decode(), "ключ-длиннее-16-букв"],
+    ids=["words", "fernet", "letters"],
+)
 def test_what_is_sealed_opens_again_and_shows_nothing(key):
     vault = Vault.of(key)
     sealed = vault.seal("shop", SECRETS)
