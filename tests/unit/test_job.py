@@ -658,6 +658,11 @@ def test_ten_thousand_steps_are_refused_quickly():
     assert said(job(steps=[step(name=f"s{n}") for n in range(10_000)]))
 
 
+def test_a_wrong_step_is_not_also_a_missing_one():
+    assert len(said(job(steps=[step(timeout_seconds=-5)]))) == 1
+    assert "at least 1 entry" in str(said(job(steps=[])))
+
+
 def test_the_place_is_named_in_the_error():
     with pytest.raises(SpecErrors, match=r"^jobs\.toml: there is no field `x`"):
         JobSpec.parse(job(x=1), where="jobs.toml")

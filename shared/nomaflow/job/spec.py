@@ -244,6 +244,8 @@ def _of_pydantic(
     found = []
     for one in error.errors(include_url=False):
         path = tuple(str(part) for part in one["loc"])
+        if one["type"] == "too_short" and one["input"]:
+            continue  # pydantic counts only the entries that are right; the wrong one is told
         tables = [part for part in path[:-1] if part in FIELDS]
         known = FIELDS[tables[-1]] if tables else FIELDS["job"]
         message = sentence({**one, "loc": reading.as_written(path)}, sorted(known))
