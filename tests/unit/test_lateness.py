@@ -119,7 +119,7 @@ def test_what_is_made_up_for_may_lie_far_apart():
     assert {(at.hour, at.minute) for at in fires} == {(8, 0)}
     assert fires == sorted(fires)
     assert len(times(served, "missed")) == 10
-    assert len(times(served)) + 20 == 30 * 1440
+    assert len(times(served)) + 20 == 30 * 1440 + 1
 
 
 def test_one_of_those_that_a_window_postpones_is_left_for_its_end():
@@ -136,3 +136,34 @@ def test_a_month_of_seconds_is_looked_at_quickly(fields):
     began = perf_counter()
     lateness.serve(at, NOON + timedelta(days=30))
     assert perf_counter() - began < 5  # a piece of it, however busy the machine
+
+
+@pytest.mark.parametrize("away", [61.0, 1_000.0, 2_000.0, 2_030.0, 2_065.0, 30_000.0])
+@pytest.mark.parametrize(("policy", "most"), [("last", 1), ("all", 10)])
+def test_the_newest_is_made_up_for_whatever_the_pieces(away, policy, most):
+    at = clock(NOON, cron="* * * * * *", catch_up=policy)
+    now = NOON + timedelta(seconds=away)
+    served = absence(at, now)
+    fires = [fire for one in served for fire in one.fires]
+    assert all(fire.caught_up for fire in fires)
+    newest = [now - timedelta(seconds=n) for n in range(most)]
+    assert [fire.due_at for fire in fires] == newest[::-1]
+    assert len(times(served)) == away + 1 - most
+    assert served[-1].next_fire_at == now + timedelta(seconds=1)
+
+
+def test_a_narrow_window_takes_nothing_from_what_is_merely_late():
+    at = clock(NOON, cron="*/10 * * * *", catch_up="last", catch_up_window_seconds=5.0)
+    (one,) = absence(at, NOON + timedelta(minutes=40, seconds=30))
+    assert one.fires == (lateness.Fire(NOON + timedelta(minutes=40), caught_up=True),)
+    (one,) = absence(at, NOON + timedelta(minutes=41, seconds=30))
+    assert one.fires == ()
+
+
+def test_jitter_is_no_lateness():
+    looked = NOON + timedelta(minutes=5)
+    at = clock(NOON, cron="*/10 * * * *", catch_up="last", look_at=looked)
+    one = lateness.serve(at, looked + timedelta(minutes=30))
+    assert one.fires == (lateness.Fire(NOON + timedelta(minutes=30), caught_up=True),)
+    one = lateness.serve(at, looked + timedelta(minutes=29, seconds=59))
+    assert one.fires == (lateness.Fire(NOON + timedelta(minutes=20), caught_up=True),)

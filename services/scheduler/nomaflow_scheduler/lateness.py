@@ -2,7 +2,8 @@
 
 A due time up to a minute late is merely late, and fires: that covers a restart, a standby taking
 over, a database that was away for a moment. An older one was missed, and `catch_up` says whether
-it fires all the same (S16).
+it fires all the same (S16). Of a clock that catches up and has missed some, those that are merely
+late are made up for like the others: they are the newest.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 GRACE = timedelta(seconds=60)
 PIECE = 2_000
 """Due times looked at in one go, so that a month of missed seconds keeps nobody waiting."""
+INSTANT = timedelta(microseconds=1)
 MOST_EXAMINED = 100_000
 """How far back the newest due times that may fire are looked for."""
 WINDOW_OF_ALL = timedelta(days=1)
@@ -77,9 +79,12 @@ def serve(
         if postponed(due_at) and _is_postponed_too(after, now, postponed):
             return Served((Stretch((due_at,), "skipped", SUPERSEDED),), (), after)
         return Served((), (Fire(due_at),), after)
-    edge = now - GRACE - (clock.look_at - due_at)
+    nominal = now - (clock.look_at - due_at)
+    merely_late = nominal - GRACE
+    # The newest due time is the one that catching up is for: it never gives way to an older one.
+    edge = merely_late if clock.catch_up == "none" else nominal + INSTANT
     caught = _made_up_for(clock, now, edge, lambda at: not shut(at) and not postponed(at))
-    times = _piece(clock, edge, caught)
+    times = _piece(clock, edge, merely_late, caught)
     after = following(clock, times[-1])
     waiting = next((at for at in reversed(times) if postponed(at)), None)
     chosen = {*caught, None if _is_postponed_too(after, now, postponed) else waiting}
@@ -111,14 +116,17 @@ def is_missed(clock: ScheduleRow, now: datetime) -> bool:
 
 
 def _words(clock: ScheduleRow) -> str:
-    said = f"missed: no scheduler fired it within {GRACE.seconds} s of its time, and the schedule"
+    said = "missed: no scheduler fired it in its time, and the schedule"
     match clock.catch_up:
         case "last":
             return f"{said} catches up with the newest one only"
         case "all":
             return f"{said} catches up with the newest {clock.catch_up_limit} of its window only"
         case _:
-            return f"{said} does not catch up"
+            return (
+                f"missed: no scheduler fired it within {GRACE.seconds} s of its time, "
+                "and the schedule does not catch up"
+            )
 
 
 def _made_up_for(
@@ -133,7 +141,8 @@ def _made_up_for(
     window = clock.catch_up_window_seconds
     if window is None and clock.catch_up == "all":
         window = WINDOW_OF_ALL.total_seconds()
-    since = None if window is None else now - timedelta(seconds=window)
+    # What is merely late fires however narrow the window: it would without any catching up.
+    since = None if window is None else min(now - timedelta(seconds=window), edge - GRACE - INSTANT)
     return tuple(_newest(clock, edge, most, since, may_fire))
 
 
@@ -176,16 +185,20 @@ def _between(clock: ScheduleRow, start: datetime, end: datetime) -> Iterator[dat
 
 
 def _piece(
-    clock: ScheduleRow, edge: datetime, caught: tuple[datetime, ...]
+    clock: ScheduleRow, edge: datetime, merely_late: datetime, caught: tuple[datetime, ...]
 ) -> tuple[datetime, ...]:
-    """The due times served in one go: never only some of those that are made up for."""
+    """The due times served in one go: never only some of those that are made up for.
+
+    Nor some of those from `merely_late` on, which would then fire as if nothing had been missed.
+    """
     times: list[datetime] = []
     assert clock.next_fire_at is not None  # noqa: S101  it is due
     for at in _between(clock, clock.next_fire_at, edge):
-        begun = bool(caught) and times and caught[0] <= times[-1] < caught[-1]
-        if len(times) >= PIECE and not begun:
-            break
-        if len(times) >= PIECE and times[0] < caught[0]:
-            return tuple(one for one in times if one < caught[0])
+        if len(times) >= PIECE and at < merely_late:
+            begun = bool(caught) and caught[0] <= times[-1] < caught[-1]
+            if not begun:
+                break
+            if times[0] < caught[0]:
+                return tuple(one for one in times if one < caught[0])
         times.append(at)
     return tuple(times)
