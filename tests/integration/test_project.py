@@ -299,8 +299,8 @@ BAD_CONNECTORS = [
     (
         'kind = "http"\nurl = "x"\nauth = { type = "x" }\n',
         4,
-        ("connectors", "x", "auth", "type"),
-        "`type` must be one of bearer",
+        ("connectors", "x", "auth"),
+        "`type` is one of bearer",
     ),
     ('kind = "http"\n', 1, ("connectors", "x", "url"), "`url` is missing"),
     ('kind = "sql"\nurl = "${foo:x}"\n', 3, ("connectors", "x", "url"), "unknown token"),

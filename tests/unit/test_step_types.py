@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from nomaflow.connectors import spec as connectors
 from nomaflow.errors import NomaflowError, StepError
+from nomaflow.project.connectors import problems_of
 from nomaflow.steps import registry
 from nomaflow.steps.python import result_of
 from nomaflow.steps.sql_copy import SqlCopy
@@ -69,6 +70,43 @@ def test_an_unknown_type_is_refused_with_the_known_ones():
 def test_a_wrong_setting_is_named_with_a_sentence(type_name, config, path, words):
     found = registry.problems(type_name, config)
     assert any(at == path and words in sentence for at, sentence in found), found
+
+
+PLAIN = "a-plain-token"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"auth": {"type": "beerer", "token": PLAIN}},
+        {"auth": {"token": PLAIN}},
+        {"auth": {"type": PLAIN}},
+        {"auth": {"type": [PLAIN], "token": PLAIN}},
+        {"auth": {"type": "bearer", "token": [PLAIN]}},
+        {"auth": {"type": "api_key", "key": "k", "in": PLAIN}},
+        {"auth": PLAIN},
+        {"auth": [PLAIN]},
+        {"headers": PLAIN},
+        {"headers": {"Authorization": [PLAIN]}},
+        {"query": [PLAIN]},
+    ],
+)
+def test_what_may_be_a_secret_is_not_repeated_by_a_refusal(config):
+    """By a step's check, and by that of a connector with the same setting."""
+    of_step = [words for _, words in registry.problems("http", {"url": "x", **config})]
+    connector = {"kind": "http", "url": "https://x", **config}
+    of_connector = [words for _, words in problems_of("c", connector)]
+    assert of_step
+    assert of_connector
+    assert not [words for words in (*of_step, *of_connector) if PLAIN in words]
+
+
+def test_an_unknown_way_to_show_who_one_is_names_the_known_ones():
+    for auth, what in (({"type": "beerer"}, "unknown type"), ({"token": "x"}, "names no type")):
+        ((path, words),) = registry.problems("http", {"url": "x", "auth": auth})
+        assert path == ("auth",)
+        assert what in words
+        assert "bearer, basic, api_key, oauth2, aws_sigv4" in words
 
 
 def test_settings_with_substitutions_wait_for_their_values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -116,7 +117,20 @@ class AwsSigV4Auth(_Auth):
 
 
 AnyAuth = BearerAuth | BasicAuth | ApiKeyAuth | OAuth2Auth | AwsSigV4Auth
-Auth = Annotated[AnyAuth, Discriminator("type")]
+TYPES = ("bearer", "basic", "api_key", "oauth2", "aws_sigv4")
+
+
+def _of_known_type(value: Any) -> Any:
+    """Refuse what is none of them in words of ours: pydantic's would repeat the secrets in it."""
+    given = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
+    if not isinstance(given, str) or given not in TYPES:
+        what = "names no" if given is None else "has an unknown"
+        known = ", ".join(TYPES)
+        raise ValueError(f"`auth` {what} type; write a table whose `type` is one of {known}")
+    return value
+
+
+Auth = Annotated[AnyAuth, Discriminator("type"), BeforeValidator(_of_known_type)]
 
 
 def _texts(value: Any) -> Any:

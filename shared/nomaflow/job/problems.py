@@ -52,6 +52,8 @@ _KINDS = {
 }
 
 
+# Fields whose values, and all below them, may be secrets.
+_PRIVATE = frozenset({"auth", "headers", "password", "bind_password", "token", "client_secret"})
 _BOUNDS = {
     "greater_than_equal": ("at least", "ge"),
     "greater_than": ("more than", "gt"),
@@ -79,17 +81,18 @@ def sentence(  # noqa: PLR0911  a case for each kind of error
             return f"there is no field `{name}`{did_you_mean(name, known)}"
         case "literal_error":
             choices = context["expected"].replace("'", "")
-            return f"`{name}` must be one of {choices}, not {written(error['input'])}"
+            return f"`{name}` must be one of {choices}{_instead(error)}"
         case kind if kind in _BOUNDS:
             words, key = _BOUNDS[kind]
-            return f"`{name}` must be {words} {context[key]}, not {written(error['input'])}"
+            return f"`{name}` must be {words} {context[key]}{_instead(error)}"
         case kind if kind in _SIZES:
             return f"`{name}` {_SIZES[kind].format(**context)}"
         case kind if kind in _KINDS:
-            return f"`{name}` must be {_KINDS[kind]}, not {written(error['input'])}"
+            return f"`{name}` must be {_KINDS[kind]}{_instead(error)}"
         case "union_tag_invalid":
             choices = context["expected_tags"].replace("'", "")
-            return f"{_tag(context)} must be one of {choices}, not {written(context['tag'])}"
+            given = error["input"].get(_tag(context).strip("`"))
+            return f"{_tag(context)} must be one of {choices}, not {written(given)}"
         case "union_tag_not_found":
             return f"{_tag(context)} is missing"
         case "value_error":
@@ -100,6 +103,15 @@ def sentence(  # noqa: PLR0911  a case for each kind of error
 
 def _tag(context: Mapping[str, Any]) -> str:
     return "`" + str(context["discriminator"]).strip("'") + "`"
+
+
+def _instead(error: Mapping[str, Any]) -> str:
+    return "" if is_private(error["loc"]) else f", not {written(error['input'])}"
+
+
+def is_private(path: Iterable[Any]) -> bool:
+    """Whether what stands at `path` may be a secret, which no sentence repeats."""
+    return not _PRIVATE.isdisjoint(path)
 
 
 def written(value: Any) -> str:

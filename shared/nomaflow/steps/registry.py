@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.job.problems import is_private, written
 from nomaflow.steps import installed
 from nomaflow.steps.base import Step
 from nomaflow.steps.call_job import CallJobStep
@@ -103,7 +104,17 @@ def sentence(problem: Mapping[str, Any]) -> str:
                 str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
             )
         case _:
-            return f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, got {problem['input']!r:.80}"
+            return f"{problem['msg'][:1].lower()}{problem['msg'][1:]}{_got(problem)}"
+
+
+def _got(problem: Mapping[str, Any]) -> str:
+    """What was given, save that a secret, or a table that may hold one, is not repeated."""
+    value = problem["input"]
+    if is_private(problem["loc"]):
+        return ""
+    if isinstance(value, Mapping | list | tuple):
+        return f", got {written(value)}"
+    return f", got {value!r:.80}"
 
 
 def json_schema(name: str) -> dict[str, Any]:
