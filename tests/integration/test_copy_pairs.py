@@ -1,5 +1,6 @@
 """Copies between PostgreSQL, MariaDB and SQLite: the same promises whatever stands at each end."""
 
+import asyncio
 import json
 from datetime import date, datetime
 from decimal import Decimal
@@ -240,3 +241,21 @@ async def test_a_query_a_condition_and_a_mapping(mariadb, pairs, source, target)
     ):
         with pytest.raises(StepError, match=words):
             await pair.copy(source_end, "picked")
+
+
+@pytest.mark.parametrize("one_file", [False, True])
+async def test_copies_that_all_make_one_new_sqlite_table_take_turns(tmp_path, one_file):
+    target = f"sqlite:///{tmp_path}/target.db"
+    source = target if one_file else f"sqlite:///{tmp_path}/source.db"
+    pair = Pair(source, target)
+    await pair.ops.execute("CREATE TABLE goods (id integer PRIMARY KEY, name text)")
+    await pair.ops.execute(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) "
+        "INSERT INTO goods SELECT i, 'name ' || i FROM n"
+    )
+    async with asyncio.TaskGroup() as group:
+        copies = [group.create_task(pair.copy("goods", "made")) for _ in range(4)]
+    paths = sorted(copy.result().output["path"] for copy in copies)
+    assert paths == ["created", "in_place", "in_place", "in_place"]
+    assert await pair.reports.scalar("SELECT count(*) FROM made") == 5000
+    await pair.close()

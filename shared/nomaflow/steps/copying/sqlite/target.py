@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nomaflow.connectors.sql import SqlConnector
@@ -19,16 +18,27 @@ from nomaflow.steps.copying.orders import Changes, Orders, Outcome, Passed, Plan
 from nomaflow.steps.copying.origins import opening
 from nomaflow.steps.copying.origins.base import Origin, Rows
 from nomaflow.steps.copying.progress import Progress
-from nomaflow.steps.copying.sqlite import catalog, holding
+from nomaflow.steps.copying.sqlite import catalog, holding, refusals
 from nomaflow.steps.copying.sqlite.apply import STASH, Stash
 from nomaflow.steps.copying.sqlite.holding import Holder
 
 
+class _MadeMeanwhileError(StepError):
+    """The target was not there, and is when its turn comes: another copy has made it."""
+
+
 async def copy(orders: Orders, source: SqlConnector, target: SqliteConnector) -> Outcome:
     """Copy; the target changes in one commit or not at all."""
+    try:
+        return await _copied(orders, source, target)
+    except _MadeMeanwhileError:
+        return await _copied(orders, source, target)
+
+
+async def _copied(orders: Orders, source: SqlConnector, target: SqliteConnector) -> Outcome:
     ready = await _prepared(orders, source, target)
     try:
-        one_file = await _file(source) == await _file(target)
+        one_file = await refusals.file_of(source) == await refusals.file_of(target)
         if ready.sheet is None:
             return await _created(ready, beside=one_file)
         if orders.mode == "append" and not one_file:
@@ -133,7 +143,7 @@ class _Ready:
 async def _prepared(orders: Orders, source: SqlConnector, target: SqliteConnector) -> _Ready:
     end = orders.target
     sheet = await catalog.table(target, end.schema_name, end.table)
-    await _refuse_itself(orders, source, target, sheet)
+    await refusals.itself(orders, source, target, sheet)
     if sheet is not None and sheet.is_view:
         raise StepError(
             f"the target {sheet.shown} of {target.name!r} is a view; {orders.mode} needs a table"
@@ -150,7 +160,7 @@ async def _prepared(orders: Orders, source: SqlConnector, target: SqliteConnecto
         )
         holders = tuple(holding.holder(Passage(*pair)) for pair in pairs)
         if sheet is not None and orders.mode == "upsert":
-            _refuse_keyless(sheet, holders)
+            refusals.keyless(sheet, holders)
     except BaseException:
         await origin.close()
         raise
@@ -165,40 +175,6 @@ def _likeness(orders: Orders, origin: Origin) -> tuple[Field, ...]:
         for field in origin.fields
         if not orders.columns or field.name in new_names
     )
-
-
-def _refuse_keyless(sheet: Sheet, holders: tuple[Holder, ...]) -> None:
-    if not sheet.primary_key:
-        raise StepError(f"upsert needs a primary key, and {sheet.shown} has none")
-    names = {holder.passage.target.name for holder in holders}
-    if missing := [name for name in sheet.primary_key if name not in names]:
-        raise StepError(
-            f"upsert needs every column of the primary key of {sheet.shown}, and {missing[0]!r} is "
-            "not copied"
-        )
-
-
-async def _refuse_itself(
-    orders: Orders, source: SqlConnector, target: SqliteConnector, sheet: Sheet | None
-) -> None:
-    if sheet is None or orders.source.table is None or not isinstance(source, SqliteConnector):
-        return
-    if await _file(source) != await _file(target):
-        return
-    other = await catalog.table(source, orders.source.schema_name, orders.source.table)
-    if other is not None and other.name == sheet.name:
-        raise StepError(
-            f"{sheet.shown} would be copied onto itself: source and target are one table",
-            retryable=False,
-        )
-
-
-async def _file(connector: SqlConnector) -> Path | None:
-    if not isinstance(connector, SqliteConnector):
-        return None
-    rows = await connector.all("PRAGMA database_list")
-    file = next((row["file"] for row in rows if row["name"] == "main"), "")
-    return Path(file).resolve() if file else None
 
 
 def _key(ready: _Ready, sheet: Sheet) -> tuple[str, ...]:
@@ -228,15 +204,26 @@ async def _created(ready: _Ready, *, beside: bool) -> Outcome:
     create = f"({', '.join(lines)})"
     if not beside:
         async with target.transaction():
-            await target.execute(f"CREATE TABLE {table} {create}")
+            await _make(ready, f"CREATE TABLE {table} {create}")
             passed = await ready.fill(table)
         return Outcome(passed, "created", Changes(inserted=passed.written))
+    await target.execute(f"DROP TABLE IF EXISTS {STASH}")
     await target.execute(f"CREATE TEMP TABLE nomaflow_stash {create}")
     passed = await ready.fill(STASH)
     async with target.transaction():
-        await target.execute(f"CREATE TABLE {table} {create}")
+        await _make(ready, f"CREATE TABLE {table} {create}")
         await target.execute(f"INSERT INTO {table} SELECT * FROM {STASH}")
     return Outcome(passed, "created", Changes(inserted=passed.written))
+
+
+async def _make(ready: _Ready, create: str) -> None:
+    """Make the target, now that nobody else can."""
+    end = ready.orders.target
+    if await catalog.table(ready.target, end.schema_name, end.table) is not None:
+        raise _MadeMeanwhileError(
+            f"another has made the table {end.table} of {ready.target.name!r}"
+        )
+    await ready.target.execute(create)
 
 
 async def _appended(ready: _Ready, sheet: Sheet) -> Outcome:
