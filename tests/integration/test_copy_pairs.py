@@ -212,14 +212,20 @@ async def test_a_failure_leaves_the_old_rows_and_nothing_else(mariadb, pairs, so
         ({"max_delete": "50%"}, "2 rows would vanish"),
         ({"min_rows": 2}, "fewer than min_rows"),
     ):
-        with pytest.raises(StepError, match=words):
+        with pytest.raises(StepError, match=words) as caught:
             await pair.copy("goods", "goods", **limits)
+        assert not caught.value.retryable
         assert await read(pair.reports) == old
+    await pair.reports.execute("CREATE TABLE keyless (id int, name varchar(9))")
+    with pytest.raises(StepError, match="needs a primary key") as caught:
+        await pair.copy({"query": "SELECT id, name FROM goods"}, "keyless", mode="upsert")
+    assert not caught.value.retryable
     await pair.reports.execute("DROP TABLE goods")
     with pytest.raises(StepError, match="min_rows"):
         await pair.copy("goods", "goods", min_rows=9)
-    with pytest.raises(StepError, match="needs one"):
+    with pytest.raises(StepError, match="needs one") as caught:
         await pair.copy("goods", "goods", mode="append")
+    assert caught.value.retryable  # another job may be about to make it
 
 
 @pytest.mark.parametrize(("source", "target"), EVERY_PAIR)

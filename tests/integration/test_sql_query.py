@@ -81,6 +81,26 @@ async def test_named_queries_read_or_write_as_declared(db, run):
     assert await db.scalar("SELECT count(*) FROM t") == 4
 
 
+@pytest.mark.parametrize(
+    ("query", "again"),
+    [
+        ("SELEC a FROM t", False),
+        ("unknown", False),
+        ("totals:write", False),
+        ("add", False),
+        ("sneaky", False),
+        ("SELECT a FROM not_there_yet", True),
+        ("SELECT not_there_yet FROM t", True),
+        ("INSERT INTO t VALUES (1)", True),
+        ("SELECT 1 / 0", True),
+    ],
+)
+async def test_what_no_repeat_can_cure_is_not_repeated(db, run, query, again):
+    with pytest.raises(StepError) as caught:
+        await run(query)
+    assert caught.value.retryable is again
+
+
 async def test_values_are_stored_to_the_letter(db, run):
     await run("CREATE TABLE words (w text)")
     nasty = "'; DROP TABLE t; --"
@@ -241,6 +261,19 @@ async def test_other_databases_answer_alike(mariadb, other):
     assert await db.scalar("SELECT w FROM words") == "'; DROP TABLE t; -- \\"
     with pytest.raises(StepError, match="nowhere"):
         await run("SELECT * FROM nowhere")
+
+
+async def test_other_databases_tell_what_no_repeat_can_cure(mariadb, other):
+    _, run = other
+    for query, again in (
+        ("SELECT 1 FRO M t u", False),
+        ("none", False),
+        ("SELECT a FROM not_there_yet", True),
+        ("INSERT INTO t VALUES (1)", True),
+    ):
+        with pytest.raises(StepError) as caught:
+            await run(query)
+        assert caught.value.retryable is again, caught.value
 
 
 async def test_a_dry_run_changes_nothing_in_other_databases(mariadb, other):

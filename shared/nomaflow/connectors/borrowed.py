@@ -224,5 +224,7 @@ def values_of(names: Sequence[str], params: Params) -> list[tuple[str, Any]]:
     given = params or {}
     for name in names:
         if name not in given:
-            raise StepError(f"the SQL text uses `:{name}`, and no such parameter is given")
+            raise StepError(
+                f"the SQL text uses `:{name}`, and no such parameter is given", retryable=False
+            )
     return [(name, given[name]) for name in names]

@@ -19,6 +19,8 @@ _CONNECTION = frozenset(
     | {2014, 2026, 2055, 4031}
 )
 _TIMEOUT = frozenset({1205, 1907, 1969, 3024})
+# ER_PARSE_ERROR, ER_EMPTY_QUERY, ER_SYNTAX_ERROR: no later try reads the words otherwise.
+_SYNTAX = frozenset({1064, 1065, 1149})
 WRONG_MOMENT = frozenset({1292, 1366, 1411})
 INTERRUPTED = 1317
 NO_SAVEPOINT = 1305
@@ -46,7 +48,9 @@ def failed(connector: str, error: BaseException) -> StepError:
     elif number in _TIMEOUT:
         category = "timeout"
     return StepError(
-        f"connector {connector!r}: {_words(error)}{_numbers(error)}", category=category
+        f"connector {connector!r}: {_words(error)}{_numbers(error)}",
+        category=category,
+        retryable=number not in _SYNTAX,
     )
 
 

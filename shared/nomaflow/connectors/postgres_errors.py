@@ -16,6 +16,9 @@ DRIVER = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Intern
 """Whatever asyncpg raises; its own class for a connection that died between two statements too."""
 
 _ARGUMENT = re.compile(r"(?:for query argument )?\$(\d+)")
+# Retries end at once: the same words will not be read otherwise later. A table or column that is
+# not there may come (another job makes it), so those are tried again.
+_SYNTAX_ERROR = "42601"
 # Python counts the years 1 to 9999; PostgreSQL goes from 4714 BC to 294276.
 _BEYOND_PYTHON = re.compile(r"ordinal must be|year -?\d+ is out of range|date value out of range")
 _ADVICE = (
@@ -67,6 +70,7 @@ def _server_error(connector: str, error: asyncpg.PostgresError, names: Sequence[
     return StepError(
         f"connector {connector!r}: {words} (SQLSTATE {code})" if code else f"{connector}: {words}",
         category=category,
+        retryable=code != _SYNTAX_ERROR,
     )
 
 

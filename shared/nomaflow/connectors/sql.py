@@ -215,15 +215,23 @@ def named_query(
     if query is None:
         known = ", ".join(sorted(spec.queries)) or "none"
         raise StepError(
-            f"connector {connector!r} has no query named {name!r}; its queries: {known}"
+            f"connector {connector!r} has no query named {name!r}; its queries: {known}",
+            retryable=False,
         )
     if suffix not in {"", "read", "write"}:
-        raise StepError(f"{reference!r} is not a query; write {name!r} or '{name}:write'")
+        raise StepError(
+            f"{reference!r} is not a query; write {name!r} or '{name}:write'", retryable=False
+        )
     if suffix == "write" and query.operation == "read":
-        raise StepError(f"query {name!r} of connector {connector!r} only reads; it cannot write")
+        raise StepError(
+            f"query {name!r} of connector {connector!r} only reads; it cannot write",
+            retryable=False,
+        )
     if suffix != "write" and query.operation == "write":
         raise StepError(
-            f"query {name!r} of connector {connector!r} changes data; refer to it as '{name}:write'"
+            f"query {name!r} of connector {connector!r} changes data; refer to it as "
+            f"'{name}:write'",
+            retryable=False,
         )
     return query, _declared(name, query, params)
 

@@ -19,6 +19,7 @@ DRIVER = (OSError, sqlite3.Error, sqlite3.Warning, OverflowError, ValueError)
 """Whatever aiosqlite raises; ValueError for a connection that is closed."""
 
 MEMORY = ":memory:"
+_SYNTAX = ("syntax error", "incomplete input", "unrecognized token", "one statement at a time")
 OUT_OF_TIME = "the statement took longer than `statement_timeout_seconds`"
 _LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
@@ -118,7 +119,10 @@ def failed(connector: str, error: BaseException) -> StepError:
     if code.startswith("SQLITE_READONLY"):
         said = f"{said}: this is a read-only transaction, or file (SQLSTATE 25006)"
     shown = f" ({code})" if code else ""
-    return StepError(f"connector {connector!r}: {said}{shown}", category=category)
+    misread = code in {"", "SQLITE_ERROR"} and any(words in said for words in _SYNTAX)
+    return StepError(
+        f"connector {connector!r}: {said}{shown}", category=category, retryable=not misread
+    )
 
 
 def _words(error: BaseException) -> Any:

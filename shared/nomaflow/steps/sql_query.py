@@ -83,8 +83,13 @@ class SqlQuery(Step):
         started = time.monotonic()
         if ctx.dry_run:
             return await self._rehearse(ctx, connector, work)
-        async with self._block(connector, reads=work.reads):
-            output = await self._fetched(connector, work)
+        try:
+            async with self._block(connector, reads=work.reads):
+                output = await self._fetched(connector, work)
+        except StepError as error:
+            if work.reads and _READ_ONLY_REFUSAL in error.message:
+                error.retryable = False
+            raise
         output["elapsed_ms"] = round((time.monotonic() - started) * 1000)
         result = _result(output)
         if output.get("rows_truncated"):

@@ -33,7 +33,8 @@ class Limits:
         if limit is not None and vanished > limit:
             raise StepError(
                 f"{vanished} rows would vanish from {shown}, and max_delete = {self.max_delete} "
-                f"allows {limit}; nothing was changed"
+                f"allows {limit}; nothing was changed",
+                retryable=False,
             )
 
     def check_passed(self, passed: Passed, source: str, target: str) -> None:
@@ -59,7 +60,8 @@ class Limits:
         if rows < self.min_rows:
             raise StepError(
                 f"the source ({source}) has {rows} rows, fewer than min_rows = {self.min_rows}; "
-                "nothing was changed"
+                "nothing was changed",
+                retryable=False,
             )
 
 

@@ -62,10 +62,13 @@ class Source(_End):
         except NomaflowError as error:
             raise StepError(f"the source: {error.message}", retryable=False) from None
         if missing := [name for name in dict.fromkeys(names) if name not in self.params]:
-            raise StepError(f"the source uses `:{missing[0]}`; give it in `source.params`")
+            raise StepError(
+                f"the source uses `:{missing[0]}`; give it in `source.params`", retryable=False
+            )
         if unused := [name for name in self.params if name not in names]:
             raise StepError(
-                f"`source.params` gives `{unused[0]}`, and the source has no `:{unused[0]}`"
+                f"`source.params` gives `{unused[0]}`, and the source has no `:{unused[0]}`",
+                retryable=False,
             )
 
 

@@ -126,12 +126,13 @@ async def _refuse(orders: Orders, sheet: Sheet, target: MysqlConnector) -> None:
 
 def _refuse_keyless(sheet: Sheet, passages: tuple[Passage, ...]) -> None:
     if not sheet.primary_key:
-        raise StepError(f"upsert needs a primary key, and {sheet.shown} has none")
+        raise StepError(f"upsert needs a primary key, and {sheet.shown} has none", retryable=False)
     names = {passage.target.name for passage in passages}
     if missing := [name for name in sheet.primary_key if name not in names]:
         raise StepError(
             f"upsert needs every column of the primary key of {sheet.shown}, and {missing[0]!r} is "
-            "not copied"
+            "not copied",
+            retryable=False,
         )
 
 

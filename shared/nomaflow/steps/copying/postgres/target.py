@@ -180,9 +180,10 @@ def _refuse_keyless(orders: Orders, table: Table, names: tuple[str, ...]) -> Non
     if orders.mode != "upsert":
         return
     if not table.primary_key:
-        raise StepError(f"upsert needs a primary key, and {table.shown} has none")
+        raise StepError(f"upsert needs a primary key, and {table.shown} has none", retryable=False)
     if missing := [name for name in table.primary_key if name not in names]:
         raise StepError(
             f"upsert needs every column of the primary key of {table.shown}, and "
-            f"{missing[0]!r} is not copied"
+            f"{missing[0]!r} is not copied",
+            retryable=False,
         )
