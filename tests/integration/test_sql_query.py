@@ -155,6 +155,38 @@ async def test_a_failure_says_what_to_do(db, run, query, told):
         await run(query)
 
 
+async def test_two_columns_of_one_name_are_warned_of(db, run):
+    for query in (
+        "SELECT 1 AS a, 2 AS a, 3 AS b",
+        "UPDATE t SET a = a WHERE a = 2 RETURNING 1 AS a, a",
+    ):
+        context = RealContext(run.connectors)
+        answer = await run(query, context=context)
+        assert answer.output["first_row"]["a"] == 2
+        warned = [words for level, words in context.log.lines if level == "WARNING"]
+        assert len(warned) == 1
+        assert "two columns named `a`" in warned[0]
+
+
+async def test_endless_times_are_words_and_the_last_day_of_9999_is_a_day(db, run):
+    answer = await run(
+        "SELECT 'infinity'::date AS d, '-infinity'::date AS e, 'infinity'::timestamp AS s, "
+        "'infinity'::timestamptz AS z, '-infinity'::timestamptz AS y, "
+        "daterange('2026-01-01', 'infinity') AS r, "
+        "'9999-12-31'::date AS last, '9999-12-31 23:59:59.999999'::timestamp AS moment"
+    )
+    assert answer.output["first_row"] == {
+        "d": "infinity",
+        "e": "-infinity",
+        "s": "infinity",
+        "z": "infinity",
+        "y": "-infinity",
+        "r": "[2026-01-01,infinity)",
+        "last": "9999-12-31",
+        "moment": "9999-12-31T23:59:59.999999",
+    }
+
+
 async def test_ranges_look_as_in_postgresql(db, run):
     result = await run(
         "SELECT '[1,3)'::int4range AS a, '(,5]'::numrange AS b, 'empty'::int4range AS c"
@@ -259,6 +291,7 @@ async def test_other_databases_answer_alike(mariadb, other):
     await run("CREATE TABLE words (w varchar(50))")
     await run("INSERT INTO words VALUES (:w)", params={"w": "'; DROP TABLE t; -- \\"})
     assert await db.scalar("SELECT w FROM words") == "'; DROP TABLE t; -- \\"
+    assert (await run("SELECT 1 AS x, 2 AS x")).output["first_row"] == {"x": 2}
     with pytest.raises(StepError, match="nowhere"):
         await run("SELECT * FROM nowhere")
 

@@ -77,7 +77,7 @@ class AlchemyConnector(BorrowedConnector[AsyncConnection]):
             await self._settle(connection)
         rows = [dict(zip(columns, row, strict=True)) for row in self.trimmed(found)]
         count = len(rows) if columns else changed
-        return Result(rows, count, command_of(sql, answered=bool(columns)))
+        return Result(rows, count, command_of(sql, answered=bool(columns)), columns)
 
     async def _batches(
         self, connection: AsyncConnection, sql: str, params: Params, batch: int

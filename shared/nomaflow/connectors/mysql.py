@@ -69,7 +69,7 @@ class MysqlConnector(BorrowedConnector[Server]):
         mysql_values.check_dates(answer.rows, mysql_values.dates(answer.fields))
         columns = [field[0] for field in answer.fields]
         rows = [dict(zip(columns, row, strict=True)) for row in self.trimmed(answer.rows)]
-        return Result(rows, len(rows), command_of(sql, answered=True))
+        return Result(rows, len(rows), command_of(sql, answered=True), columns)
 
     async def say(self, text: str) -> Answer:
         """Run a statement as it is written, without parameters; the answer counts warnings."""

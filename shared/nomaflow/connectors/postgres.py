@@ -100,7 +100,10 @@ class PostgresConnector(SqlConnector):
                 records = await ready.prepared.fetch(*ready.values)
         command = ready.prepared.get_statusmsg() or ""
         return Result(
-            [self._row(record) for record in records], _rowcount(command), command.partition(" ")[0]
+            [self._row(record) for record in records],
+            _rowcount(command),
+            command.partition(" ")[0],
+            [attribute.name for attribute in ready.prepared.get_attributes()],
         )
 
     async def stream(

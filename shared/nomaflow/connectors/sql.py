@@ -42,6 +42,8 @@ class Result:
     rows: Sequence[Row]
     rowcount: int
     command: str = ""
+    columns: Sequence[str] = ()
+    """The names of the columns, one that comes twice twice; a row holds the last of those."""
 
     def first(self) -> Row | None:
         """The first row, or None when there is none."""

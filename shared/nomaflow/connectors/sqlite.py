@@ -63,7 +63,7 @@ class SqliteConnector(BorrowedConnector[Database]):
         if not columns:
             return Result([], changed, command_of(sql, answered=False))
         found = [dict(zip(columns, row, strict=True)) for row in self.trimmed(list(rows))]
-        return Result(found, len(found), command_of(sql, answered=True))
+        return Result(found, len(found), command_of(sql, answered=True), columns)
 
     async def _batches(
         self, connection: Database, sql: str, params: Params, batch: int

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from asyncpg import Range
+from asyncpg.pgproto import pgproto
 
 _EXACT_INTEGER = 2**53  # the largest integer every JSON reader keeps exactly
 
@@ -30,7 +31,7 @@ def value(given: Any) -> Any:  # noqa: PLR0911  one line per kind of value
         case Decimal():
             return _decimal(given)
         case datetime() | date() | time():
-            return given.isoformat()
+            return _infinity(given) or given.isoformat()
         case timedelta():
             return given.total_seconds()
         case bytes() | bytearray() | memoryview():
@@ -41,6 +42,18 @@ def value(given: Any) -> Any:  # noqa: PLR0911  one line per kind of value
             return [value(inner) for inner in given]
         case _:
             return _other(given)
+
+
+def _infinity(given: Any) -> str | None:
+    """PostgreSQL's `infinity`, which the driver gives as objects of its own, equal to a real date.
+
+    The last day of 9999 as a date of people (`valid_to`) is another object and stays a date.
+    """
+    if given is pgproto.infinity_date or given is pgproto.infinity_datetime:
+        return "infinity"
+    if given is pgproto.negative_infinity_date or given is pgproto.negative_infinity_datetime:
+        return "-infinity"
+    return None
 
 
 def _other(given: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -21,6 +22,7 @@ from nomaflow.steps.counting import counted
 ROWS_SHOWN = 100
 """Rows that history keeps (Q04); later steps get all that are kept."""
 
+_BATCH = 1000
 ROWS_KEPT = 100_000
 BYTES_KEPT = 64_000_000
 _REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(:[A-Za-z]+)?")
@@ -85,7 +87,7 @@ class SqlQuery(Step):
             return await self._rehearse(ctx, connector, work)
         try:
             async with self._block(connector, reads=work.reads):
-                output = await self._fetched(connector, work)
+                output = await self._fetched(ctx, connector, work)
         except StepError as error:
             if work.reads and _READ_ONLY_REFUSAL in error.message:
                 error.retryable = False
@@ -111,11 +113,14 @@ class SqlQuery(Step):
             return connector.transaction(read_only=reads)
         return nullcontext()
 
-    async def _fetched(self, connector: SqlConnector, work: Work) -> dict[str, Any]:
+    async def _fetched(
+        self, ctx: StepRunContext, connector: SqlConnector, work: Work
+    ) -> dict[str, Any]:
         """Rows are read from a cursor where the statement only reads, so that memory is bounded."""
         if work.reads or intent.only_reads(work.sql):
-            return await self._streamed(connector, work)
+            return await self._streamed(ctx, connector, work)
         result = await connector.execute(work.sql, work.params)
+        _warn_of_twins(ctx, result.columns)
         kept = _Kept(self.fetch)
         for row in result.rows:
             kept.add(row)
@@ -124,13 +129,19 @@ class SqlQuery(Step):
         changed = None if reads and result.rowcount <= len(result.rows) else result.rowcount
         return kept.output(len(result.rows), changed)
 
-    async def _streamed(self, connector: SqlConnector, work: Work) -> dict[str, Any]:
+    async def _streamed(
+        self, ctx: StepRunContext, connector: SqlConnector, work: Work
+    ) -> dict[str, Any]:
         kept = _Kept(self.fetch)
         count = 0
-        async with aclosing(connector.stream(work.sql, work.params)) as rows:
-            async for row in rows:
-                count += 1
-                kept.add(row)
+        most = 1 if self.fetch == "first" else _BATCH
+        async with aclosing(connector.batches(work.sql, work.params, most)) as batches:
+            async for columns, rows in batches:
+                if not count:
+                    _warn_of_twins(ctx, columns)
+                count += len(rows)
+                for row in rows:
+                    kept.add(dict(zip(columns, row, strict=True)))
                 if self.fetch == "first":
                     break
         return kept.output(count, None)
@@ -142,7 +153,7 @@ class SqlQuery(Step):
         try:
             if work.reads or intent.only_reads(work.sql):
                 async with connector.transaction(read_only=True):
-                    return _result(await self._fetched(connector, work), " (dry run)")
+                    return _result(await self._fetched(ctx, connector, work), " (dry run)")
             # MySQL's read-only transactions refuse even the EXPLAIN of a write.
             plain = connector.dialect == "mysql"
             async with nullcontext() if plain else connector.transaction(read_only=True):
@@ -217,6 +228,15 @@ def check_run_parameters(reference: str, sql: str, params: Params) -> None:
         check_parameters(sql, params)
     except ValueError as error:
         raise StepError(f"query {reference!r}: {error}", retryable=False) from None
+
+
+def _warn_of_twins(ctx: StepRunContext, columns: Sequence[str]) -> None:
+    """A row is a table by column name: of two columns of one name it holds one."""
+    for name in dict.fromkeys(name for name in columns if list(columns).count(name) > 1):
+        ctx.log.warning(
+            f"the query answers two columns named `{name}`, and only the last of them is kept; "
+            "give each a name of its own with AS"
+        )
 
 
 def _is_reference(query: str) -> bool:
