@@ -240,6 +240,11 @@ def every_seconds(text: str | float) -> float:
     return seconds
 
 
+def is_interval(text: str) -> bool:
+    """Tell whether a text is written like an interval, in range or not."""
+    return _text_seconds(text.strip()) is not None
+
+
 def describe_interval(seconds: float) -> str:
     """Say an interval in plain words: `Every 90 seconds`, `Every hour`, `Every 1 day 6 hours`."""
     units = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))

@@ -51,7 +51,9 @@ def ahead(
     from nomaflow.cli import pages
 
     async def ask(client: Client) -> list[JSON]:
-        return await pages.read(client, clock_documents.CALENDAR, "calendar", wanted, longest=500)
+        fires = await pages.read(client, clock_documents.CALENDAR, "calendar", wanted, longest=500)
+        await _need_jobs(client, job, fires)
+        return fires
 
     found = talk.talk(url, home, ask)
     if as_json:
@@ -160,7 +162,9 @@ def slots(
     from nomaflow.cli import pages
 
     async def ask(client: Client) -> list[JSON]:
-        return await pages.read(client, clock_documents.SLOTS, "slots", wanted, limit)
+        rows = await pages.read(client, clock_documents.SLOTS, "slots", wanted, limit)
+        await _need_jobs(client, job, rows)
+        return rows
 
     found = talk.talk(url, home, ask)
     for slot in found:
@@ -176,6 +180,16 @@ def slots(
             talk.note(f"There may be more; these are the earliest {limit}.")
     else:
         talk.note("Nothing was due in that time.")
+
+
+async def _need_jobs(client: Client, names: list[str] | None, found: list[JSON]) -> None:
+    """Refuse names of no job: nothing found must not read as nothing due."""
+    from nomaflow.cli import logs
+
+    seen = {each["job"] for each in found}
+    for name in names or ():
+        if name not in seen:
+            await logs.need_job(client, name)
 
 
 def _switch(
@@ -207,9 +221,5 @@ def _switch(
 
 def _interval(text: str) -> float | None:
     from nomaflow import schedule as clocks
-    from nomaflow.errors import NomaflowError
 
-    try:
-        return clocks.every_seconds(text)
-    except NomaflowError:
-        return None
+    return clocks.every_seconds(text) if clocks.is_interval(text) else None

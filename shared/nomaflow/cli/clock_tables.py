@@ -45,7 +45,8 @@ def print_fires(found: list[JSON], now: datetime) -> None:
     collide = sum(fire["collides"] for fire in found)
     first = f", the first {words.distance(_at(open_ones[0]['at']), now)}" if open_ones else ""
     closed_ones = len(found) - len(open_ones)
-    talk.note(f"{count}{first}; {collide} collide, {closed_ones} are closed.")
+    closed = "1 is closed" if closed_ones == 1 else f"{closed_ones} are closed"
+    talk.note(f"{count}{first}; {collide} collide{'s' if collide == 1 else ''}, {closed}.")
 
 
 def _note(fire: JSON, at: datetime, due_at: datetime) -> str:

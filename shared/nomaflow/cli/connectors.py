@@ -146,12 +146,12 @@ def rotate_secrets(home: talk.Home = None) -> None:
     a comma, then rotate, then take the old key away.
     """
     from nomaflow import connector_changes
-    from nomaflow.cli.programs import join
+    from nomaflow.cli.programs import join, named_home
     from nomaflow.settings import Settings
     from nomaflow.store import database
     from nomaflow.vault import Vault
 
-    join(home)
+    join(home or named_home())
     settings = Settings.read()
     vault = Vault.of(settings.secret_keys)
 

@@ -96,9 +96,14 @@ async def find_run(client: Client, text: str) -> str:
     nodes = (await client.query(documents.NEWEST, {"filter": {"jobs": [text]}}))["runs"]["nodes"]
     if nodes:
         return words.run_id(nodes[0]["id"])
-    if (await client.query(documents.JOB_EXISTS, {"name": text}))["job"] is None:
-        raise await no_such_job(client, text)
+    await need_job(client, text)
     raise NomaflowError(Code.NOT_FOUND, f"{text} has not run yet.")
+
+
+async def need_job(client: Client, name: str) -> None:
+    """Raise NomaflowError NOT_FOUND, with the names that are near, unless there is such a job."""
+    if (await client.query(documents.JOB_EXISTS, {"name": name}))["job"] is None:
+        raise await no_such_job(client, name)
 
 
 async def no_such_job(client: Client, name: str) -> NomaflowError:

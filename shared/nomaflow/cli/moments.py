@@ -28,6 +28,12 @@ def _read(text: str, option: str, sign: int) -> datetime:
         # A time without an offset is meant as the clock on this wall shows it.
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
+        if schedule.is_interval(text):
+            raise NomaflowError(
+                Code.INVALID,
+                f"{option} `{text[:40]}` is out of range; write 1 second to 366 days, or a time "
+                "such as `2026-12-05T20:00`",
+            ) from None
         raise NomaflowError(
             Code.INVALID,
             f"{option} `{text[:40]}` is no moment; write a time such as `2026-12-05T20:00`, or so "

@@ -78,6 +78,15 @@ def migrate(home: Home = None) -> None:
     print("The database is at this version.")
 
 
+def named_home() -> Path | None:
+    """The home that NOMAFLOW_HOME names, for a command that needs the servers of its `up`.
+
+    None where the environment says itself which database: then no `up` need run.
+    """
+    named = os.environ.get("NOMAFLOW_HOME")
+    return Path(named) if named and not os.environ.get("NOMAFLOW_DATABASE_URL") else None
+
+
 def join(home: Path | None) -> None:
     """Take the settings of a running `up`; what the environment says already wins."""
     if home is None:

@@ -82,8 +82,18 @@ async def test_what_is_closed_is_shown_with_its_reason(api, shell):
     assert (await shell("blackout", "set", "x", "--until", "2d", "--job", "*", "--apply"))[0] == 0
     _, out, err = await shell("schedule")
     assert "blackout: x until " in out
-    assert err == "0 fires; 0 collide, 1 are closed."
-    assert await shell("schedule", "--job", "nobody") == (0, "", "Nothing fires in that time.")
+    assert err == "0 fires; 0 collide, 1 is closed."
+
+
+async def test_a_job_that_is_not_there_is_told(api, shell):
+    await declare(api, "nightly-copy")
+    quiet = ("--job", "nightly-copy")
+    assert await shell("schedule", *quiet) == (0, "", "Nothing fires in that time.")
+    assert await shell("slots", *quiet) == (0, "", "Nothing was due in that time.")
+    for command in ("schedule", "slots"):
+        status, out, err = await shell(command, *quiet, "--job", "nightly-cpy")
+        assert (status, out) == (2, "")
+        assert "There is no job `nightly-cpy`. Did you mean `nightly-copy`?" in err
 
 
 async def test_an_expression_is_previewed_without_any_api(shell):
@@ -101,6 +111,10 @@ async def test_an_expression_is_previewed_without_any_api(shell):
     assert (status, out) == (2, "")
     assert "hour `25` must be 0 to 23" in err
     assert (await shell("schedule", "preview", "* * * * *", "-z", "Nowhere"))[0] == 2
+    for out_of_range in ("400d", "0s"):
+        status, _, err = await shell("schedule", "preview", out_of_range)
+        assert status == 2
+        assert f"interval `{out_of_range}` must be between 1 second and 366 days" in err
 
 
 async def test_what_became_of_due_times(api, shell):
@@ -124,6 +138,9 @@ async def test_what_became_of_due_times(api, shell):
     status, _, err = await shell("slots", "--since", "yesterday")
     assert status == 2
     assert "--since `yesterday` is no moment" in err
+    status, _, err = await shell("slots", "--until", "400d")
+    assert status == 2
+    assert "--until `400d` is out of range; write 1 second to 366 days" in err
     status, _, err = await shell("slots", "--outcome", "lost")
     assert status == 2
     assert "`lost` is no outcome" in err

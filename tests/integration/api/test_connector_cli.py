@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from workshop import SECRET_KEY
 
+from nomaflow.cli import home
 from nomaflow.store import connectors
 from nomaflow.vault import Vault
 
@@ -91,6 +92,27 @@ async def test_tables_and_mistakes(shell, api):
     assert (status, "there is no field `hots`" in err) == (2, True)
     status, _, err = await shell(*http, "--set", "auth=1", "--set", "auth.type=x")
     assert (status, "no table" in err) == (2, True)
+
+
+async def test_rotation_joins_the_home_that_the_environment_names(
+    shell, tmp_path, database_url, redis_url
+):
+    named = {"NOMAFLOW_HOME": str(tmp_path / "home")}
+    with home.locked(tmp_path / "home"):
+        state = home.State(
+            url="http://127.0.0.1:1",
+            admin_token=TOKEN,
+            secret_key=SECRET_KEY,
+            database_url=database_url,
+            redis_url=redis_url,
+            project=str(tmp_path),
+            pid=os.getpid(),
+        )
+        state.write(tmp_path / "home")
+        status, out, err = await shell("rotate", **named)
+        assert (status, out) == (0, "No connectors changed."), err
+    status, _, err = await shell("rotate", **named)
+    assert (status, "No `nomaflow up` is running on" in err) == (2, True)
 
 
 async def test_rotation_works_on_the_database_itself(shell, api, database_url, redis_url):
