@@ -332,6 +332,7 @@ async def test_a_cancelled_sync_waiting_for_the_table_lets_go(sync, pg_url):
         ({"attributes": ["a b"]}, "'a b' is not the name of an attribute"),
         ({"scope": "all"}, "'base', 'one' or 'subtree'"),
         ({"max_delete": "ten"}, "max_delete"),
+        ({"max_delete": "120%"}, "at most 100%"),
         ({"page_size": 0}, "page_size"),
     ],
 )

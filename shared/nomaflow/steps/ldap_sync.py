@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
@@ -25,9 +25,9 @@ from nomaflow.steps.directory.ranges import Ranges
 from nomaflow.steps.directory.table import Table
 from nomaflow.steps.directory.target import TableSettings, Target
 from nomaflow.steps.directory.values import Column
+from nomaflow.steps.vanishing import MaxDelete
 
 _INLINE = ("bind_dn", "bind_password", "ca_file", "start_tls", "allow_plaintext")
-_PERCENT = r"^\d{1,3}(\.\d+)?%$"
 
 
 class LdapSync(Step):
@@ -103,7 +103,7 @@ class LdapSync(Step):
     min_entries: int = Field(
         1, ge=0, description="Fewer entries fail the step before anything changes."
     )
-    max_delete: Annotated[str, Field(pattern=_PERCENT)] | Annotated[int, Field(ge=0)] = Field(
+    max_delete: MaxDelete = Field(
         "10%", description="Rows that may go at once: a number, or a share as 10%."
     )
 

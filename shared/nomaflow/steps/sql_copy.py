@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from importlib import import_module
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nomaflow.connectors.postgres import PostgresConnector
 from nomaflow.connectors.sql import SqlConnector
@@ -16,6 +16,7 @@ from nomaflow.steps.copying.orders import Dress, Limits, Orders, Outcome, Plan
 from nomaflow.steps.copying.postgres import target as postgres_target
 from nomaflow.steps.copying.settings import Source, Target
 from nomaflow.steps.counting import counted
+from nomaflow.steps.vanishing import MaxDelete
 
 _OTHERS = ("mysql", "sqlite")
 
@@ -45,9 +46,7 @@ class SqlCopy(Step):
     min_rows: int = Field(
         0, ge=0, description="Fewer rows at the source fail the step before anything changes."
     )
-    max_delete: (
-        Annotated[str, Field(pattern=r"^\d{1,3}(\.\d+)?%$")] | Annotated[int, Field(ge=0)] | None
-    ) = Field(
+    max_delete: MaxDelete | None = Field(
         None,
         description="Rows that overwrite may remove from the target: a number, or a share as 20%.",
     )
@@ -76,6 +75,15 @@ class SqlCopy(Step):
     strip_both_columns: tuple[str, ...] = Field(
         (), description="Text columns of the source whose blanks at both ends are cut off."
     )
+
+    @model_validator(mode="after")
+    def _truncates_with_jde(self) -> SqlCopy:
+        if self.decimal_mode == "truncate" and self.type_coercion != "jde":
+            raise ValueError(
+                '`decimal_mode = "truncate"` does nothing without `type_coercion = "jde"`; add it, '
+                "or cut the numbers in `source.query`"
+            )
+        return self
 
     def interrupt_default(self) -> Interrupt:
         """Repeating a copy changes nothing more, save that appended rows may be in already."""

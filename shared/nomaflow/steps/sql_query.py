@@ -28,6 +28,7 @@ BYTES_KEPT = 64_000_000
 _REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(:[A-Za-z]+)?")
 # Statements of one word look like a query's name.
 _ONE_WORD = frozenset({"analyze", "checkpoint", "vacuum"})
+_SUFFIXES = ("", "read", "write")
 _READ_ONLY_REFUSAL = "25006"  # read_only_sql_transaction
 
 
@@ -70,6 +71,12 @@ class SqlQuery(Step):
     def _parameters(self) -> SqlQuery:
         if not _is_reference(self.query):
             check_parameters(self.query, self.params)
+            return self
+        name, _, suffix = self.query.strip().partition(":")
+        if suffix not in _SUFFIXES:
+            raise ValueError(
+                f"a named query is `{name}` or `{name}:write`; there is no `:{suffix}`"
+            )
         return self
 
     def interrupt_default(self) -> Interrupt:
