@@ -10,7 +10,7 @@ from paged_api import PagedApi, user
 from syncing import BY_PAGE, WATERMARK, declared, job, place, rows, synced
 
 from nomaflow import dispatch
-from nomaflow.store import watermarks
+from nomaflow.store import sync_results, watermarks
 
 RETRY = "[jobs.retry]\nattempts = 3\nbase_seconds = 0\n[[jobs.steps]]"
 
@@ -83,6 +83,9 @@ async def test_an_abort_leaves_whole_batches(shop):
         await dispatch.abort(shop.db, shop.bell, run_id, by="user:ann")
         run = await shop.end(run_id, 4)
     assert (run["status"], await rows(shop)) == ("aborted", 200)
+    figures = (await sync_results.of_runs(shop.db, [run["id"]]))[run["id"]]
+    assert (figures["records"], figures["pages"]) in {(100, 1), (200, 2)}  # whole pages
+    assert figures["completed_at"] is None
     assert await watermarks.of_job(shop.db, "users") == {}
 
 

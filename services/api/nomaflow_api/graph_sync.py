@@ -38,7 +38,9 @@ class SyncResult:
         description="[{page, batch, error, at}], the first 100 per step"
     )
     duration_seconds: float
-    completed_at: datetime | None
+    completed_at: datetime | None = strawberry.field(
+        description="Null when one of them was aborted: its figures are those of its last page"
+    )
 
 
 async def sync_of_run(root: RunRow, info: Asked) -> SyncResult | None:

@@ -47,7 +47,9 @@ class Health:
         except self._backing.db.Error:
             return {"database": "the database does not answer as expected; is it migrated?"}
         missing = {}
-        active = any(p.kind == "scheduler" and p.state == "active" for p in alive)
+        active = any(
+            p.kind == "scheduler" and p.state == "active" and not p.is_silent for p in alive
+        )
         if self._backing.options.scheduler_enabled and not active:
             missing["scheduler"] = "no scheduler is active"
         if not any(p.kind == "worker" for p in alive):

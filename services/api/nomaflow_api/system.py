@@ -36,7 +36,10 @@ class Viewer:
 @strawberry.type
 class SchedulerInstance:
     name: str
-    state: SchedulerState
+    state: SchedulerState = strawberry.field(
+        description="ERROR also for one that has given no sign of life for 10 seconds; after 15 "
+        "it is not listed any more"
+    )
     heartbeat_at: datetime | None
     last_fire_at: datetime | None = strawberry.field(
         description="Of one that fires: the newest due time that fired"
@@ -60,7 +63,8 @@ async def _schedulers(info: Asked) -> list[SchedulerInstance]:
     ticking = await slots.ticking(info.context.db)
     found = []
     for program in await processes.alive(info.context.db, "scheduler"):
-        state = SchedulerState(program.state if program.state in known else "error")
+        well = program.state in known and not program.is_silent
+        state = SchedulerState(program.state if well else "error")
         fires = state in {SchedulerState.ACTIVE, SchedulerState.ERROR}
         found.append(
             SchedulerInstance(

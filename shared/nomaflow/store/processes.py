@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 ALIVE_SECONDS = 15
 """A program whose last beat is older than this counts as gone."""
+SILENT_SECONDS = 10
+"""Three beats are late by then: the program is dead or stands still, and is shown to be so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Program:
     capacity: int
     running: int
     details: Mapping[str, Any]
+    is_silent: bool
 
 
 async def beat(
@@ -62,12 +65,14 @@ async def leave(connection: Connection | Database, name: str) -> None:
 async def alive(connection: Connection | Database, kind: str | None = None) -> Sequence[Program]:
     """Programs that beat lately."""
     rows = await connection.fetch(
-        """SELECT name, kind, state, started_at, seen_at, capacity, running, details
+        """SELECT name, kind, state, started_at, seen_at, capacity, running, details,
+             seen_at < now() - make_interval(secs => $3)
            FROM nomaflow.processes
            WHERE seen_at > now() - make_interval(secs => $1) AND ($2::text IS NULL OR kind = $2)
            ORDER BY kind, started_at""",
         ALIVE_SECONDS,
         kind,
+        SILENT_SECONDS,
     )
     return [Program(*row) for row in rows]
 

@@ -95,6 +95,27 @@ async def test_ready_says_what_is_missing_until_nothing_is(api):
     await processes.beat(api.db, "s1", "scheduler", state="active")
     response = await api.http.get("/ready")
     assert (response.status_code, response.json()) == (200, {"status": "ready"})
+    await silence(api, "s1", 11)
+    assert set((await api.http.get("/ready")).json()["missing"]) == {"scheduler"}
+
+
+async def silence(api, name, seconds):
+    await api.db.execute(
+        "UPDATE processes SET seen_at = now() - make_interval(secs => $2) WHERE name = $1",
+        name,
+        seconds,
+    )
+
+
+@pytest.mark.parametrize("state", ["active", "standby"])
+async def test_a_scheduler_that_fell_silent_is_an_error_before_it_is_gone(api, state):
+    await processes.beat(api.db, "s1", "scheduler", state=state)
+    shown = []
+    for seconds in (5, 11, 16):
+        await silence(api, "s1", seconds)
+        system = (await api.query("{ system { schedulers { state } } }"))["system"]
+        shown.append([one["state"] for one in system["schedulers"]])
+    assert shown == [[state.upper()], ["ERROR"], []]
 
 
 async def test_the_system_shows_its_programs(api, worker):

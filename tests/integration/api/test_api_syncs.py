@@ -6,6 +6,9 @@ import pytest
 
 from nomaflow import moves
 from nomaflow.lifecycle import Onward, Result
+from nomaflow.steps.syncing.largest import Largest
+from nomaflow.steps.syncing.tally import Tally
+from nomaflow.steps.syncing.writing import Written
 from nomaflow.store import checkpoints, watermarks
 from nomaflow.store.failed_batches import NewFailedBatch
 
@@ -62,6 +65,37 @@ async def partial(api, worker):
     result = Result(OUTPUT, "", 230, reason="2 batches failed", watermarks={"last_sync": "now"})
     await worker.move(run_id, moves.succeed(held, result, Onward()))
     return run
+
+
+async def test_an_aborted_run_shows_its_last_whole_page(api, worker):
+    declared = {
+        "name": "users",
+        "steps": [{"name": "sync", "type": "http_sync", "config": CONFIG}],
+    }
+    assert (await api.query(CREATE, input=declared))["jobCreate"]["errors"] == []
+    run = (await api.query(TRIGGER, input={"job": "users"}))["runTrigger"]["run"]["id"]
+    run_id = await worker.claim()
+    tally = Tally("r", Largest())
+    tally.wrote(200, Written(150, 50))
+    tally.lost(2, [{"id": 7}], "no")
+    tally.pages = 2
+    held = worker.held[run_id]
+    assert await checkpoints.write(api.db, run_id, held.fence, 0, tally.checkpoint())
+    assert (await api.query(RUN, id=run))["run"]["sync"] is None  # it has not ended
+    await worker.move(run_id, moves.abort(held, "aborted by user:ann"))
+    shown = (await api.query(RUN, id=run))["run"]
+    assert shown["status"] == "ABORTED"
+    assert shown["sync"].pop("durationSeconds") >= 0
+    assert shown["sync"] == {
+        "records": "201",
+        "pages": 2,
+        "batches": 2,
+        "inserted": "150",
+        "updated": "50",
+        "errorCount": 1,
+        "errors": tally.errors,
+        "completedAt": None,
+    }
 
 
 async def test_a_run_shows_what_its_syncs_did(api, partial):
