@@ -114,8 +114,12 @@ async def test_the_decoded_body_goes_to_later_steps_whole(server):
 )
 async def test_json_is_decoded_and_text_stays_text(server, kind, body, decoded, summary):
     server.replies((200, {"Content-Type": kind}, body))
-    result = await send(server.url)
+    context = RealContext()
+    result = await send(server.url, context=context)
     assert (result.output["body"], result.summary) == (decoded, summary)
+    is_broken = "json" in kind and decoded is not None and isinstance(decoded, str)
+    warned = [words for words in context.log.at("WARNING") if "is JSON and is none" in words]
+    assert len(warned) == is_broken
 
 
 async def test_a_binary_body_is_kept_as_base64(server):

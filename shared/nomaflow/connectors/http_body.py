@@ -39,16 +39,24 @@ def content(body: Any, kind: str | None) -> tuple[bytes | None, str | None]:
             return text.encode("utf-8", "replace"), "application/json"
 
 
-def decoded(fields: httpx.Headers, data: bytes) -> Any:
-    """JSON where the answer says so, else text; None for no body, bytes for what is no text."""
+def decoded(fields: httpx.Headers, data: bytes) -> tuple[Any, str | None]:
+    """JSON where the answer says so, else text; None for no body, bytes for what is no text.
+
+    Beside it, why an answer that says it is JSON is none: it is then handed on as its text.
+    """
     kind = fields.get("content-type", "").partition(";")[0].strip().lower()
     if not data:
-        return None if kind != "text/plain" else ""
+        return (None if kind != "text/plain" else ""), None
+    broken = None
     if kind in {"", "application/json"} or kind.endswith("+json"):
         try:
-            return json.loads(data, parse_constant=_not_json)
-        except (ValueError, RecursionError):
-            pass  # it says JSON and is none: handed on as the text it is
+            return json.loads(data, parse_constant=_not_json), None
+        except (ValueError, RecursionError) as error:
+            broken = "nested too deep" if isinstance(error, RecursionError) else str(error)
+    return _text(fields, data), broken if kind else None
+
+
+def _text(fields: httpx.Headers, data: bytes) -> str | bytes:
     for charset in dict.fromkeys((_charset(fields), "utf-8-sig")):
         try:
             return data.decode(charset)

@@ -65,6 +65,8 @@ class Reply:
     body: Any
     elapsed_ms: int
     url: str
+    broken: str | None = None
+    """Why a body that says it is JSON is none."""
 
     @property
     def retry_after(self) -> float | None:
@@ -169,13 +171,15 @@ class HttpClient:
                 data = await _body(hop, response, request.max_bytes)
             finally:
                 await response.aclose()
+        body, broken = http_body.decoded(response.headers, data)
         return Reply(
             status=response.status_code,
             reason=response.reason_phrase,
             headers=response.headers,
-            body=http_body.decoded(response.headers, data),
+            body=body,
             elapsed_ms=round((time.monotonic() - started) * 1000),
             url=where,
+            broken=broken,
         )
 
     async def _authorized(self, hop: Hop, request: Request) -> httpx.Response:

@@ -117,6 +117,11 @@ class HttpStep(Step):
         except RefusedError as error:
             error.output = output_of(error.reply)
             raise
+        if reply.broken is not None:
+            ctx.log.warning(
+                f"the answer says it is JSON and is none ({reply.broken}); its body is handed on "
+                "as text"
+            )
         result = StepResult(output_of(reply), summary(reply), None)
         said = f"{self.method} {reply.url} · {result.summary}"
         ctx.log.info(said, elapsed_ms=reply.elapsed_ms)
