@@ -41,7 +41,7 @@ dev: install ## Serve your own project folder: make dev PROJECT=path
 
 test: install ## Run the unit, integration and end-to-end tests
 	$(BIN)/pytest $(PARALLEL) tests/unit tests/integration
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest $(PARALLEL) tests/e2e
 
 unit: .venv/.done ## Run the tests without I/O
 	$(BIN)/pytest tests/unit
@@ -50,7 +50,7 @@ integration: .venv/.done ## Run the tests against real PostgreSQL and Valkey
 	$(BIN)/pytest $(PARALLEL) tests/integration
 
 e2e: install ## Run the tests against three real processes
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest $(PARALLEL) tests/e2e
 
 lint: .venv/.done ## Check style, types and floors
 	$(BIN)/ruff check .

@@ -65,7 +65,7 @@ def up(start, work_project, slow_api, make_database):
 
 async def test_redis_is_flushed_while_twenty_runs_wait(up):
     await up.ended(await up.trigger("notes-table"))
-    busy = [await up.trigger("sleeper", params={"seconds": 2}) for _ in range(CAPACITY)]
+    busy = [await up.trigger("sleeper", params={"seconds": 4}) for _ in range(CAPACITY)]
     await asyncio.gather(*(up.running(run_id, "sql") for run_id in busy))
     waiting = [await up.trigger("quick") for _ in range(20)]
     client = redis.from_url(up.state.redis_url)
