@@ -54,8 +54,8 @@ async def start(db: Database, bell: Bell, again: Again) -> Started:
         if batch_retry.OVERRIDE in old["overrides"]:
             raise NomaflowError(
                 Code.INVALID_STATE,
-                f"run {again.run_id} retried failed batches; what failed again is retried in the same "
-                "way, not by a replay",
+                f"run {again.run_id} retried failed batches; what failed again is retried in the "
+                "same way, not by a replay",
                 ("run",),
             )
         if job is None or old["job_revision"] is None:

@@ -111,7 +111,9 @@ OF_THE_SEED = [
         "$.items.map(item => ({external_id: item.id, ...}))",
         (
             "items[].{external_id: id, email: lower(email), "
-            "name: concat(first_name, ' ', last_name), status: if(active, 'active', 'inactive'), metadata: json({source: 'external-system', "
+            "name: concat(first_name, ' ', last_name), "
+            "status: if(active, 'active', 'inactive'), "
+            "metadata: json({source: 'external-system', "
             "original_id: id, synced_at: now()}), updated_at: now()}"
         ),
         [RECORD],
