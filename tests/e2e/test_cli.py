@@ -229,9 +229,10 @@ async def test_following_outlives_an_api_that_is_killed(up):
     watching = following(up, "job", "run", "sleeper", "-p", "seconds=6", "--follow", "--json")
     events = [json.loads(watching.stdout.readline()) for _ in range(3)]  # it hears
     os.kill(up.pid("api"), signal.SIGKILL)
-    # Not communicate(): it would pass over what readline() has read ahead.
-    events += [json.loads(line) for line in watching.stdout]
-    assert watching.wait(60) == 0, watching.stderr.read()
+    with watching:  # not communicate(): it would pass over what readline() has read ahead
+        events += [json.loads(line) for line in watching.stdout]
+        said = watching.stderr.read()
+    assert watching.returncode == 0, said
     cursors = [event["cursor"] for event in events]
     assert len(set(cursors)) == len(cursors)
     assert [e["status"] for e in events if e["type"] == "RunChanged"] == [
