@@ -10,6 +10,8 @@ from copying import Pair
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MB = 1_000_000
+ROWS, WIDTH = (5_000_000, 4) if os.environ.get("FULL") else (150_000, 30)
+"""`make full` copies five million rows within the same bound."""
 
 
 @pytest.fixture
@@ -40,15 +42,17 @@ async def peak():
     await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.mark.timeout(900 if os.environ.get("FULL") else 120)
 @pytest.mark.parametrize("mode", ["overwrite", "upsert"])
 async def test_a_copy_takes_the_same_memory_whatever_the_table(pair, mode):
     await pair.script(
         "ops",
         "CREATE TABLE wide (id int PRIMARY KEY, body text);"
-        "INSERT INTO wide SELECT g, repeat(md5(g::text), 30) FROM generate_series(1, 150000) g",
+        f"INSERT INTO wide SELECT g, repeat(md5(g::text), {WIDTH}) "
+        f"FROM generate_series(1, {ROWS}) g",
     )
     await pair.copy({"table": "wide", "where": "id <= 100"}, "wide")
     async with peak() as seen:
         result = await pair.copy("wide", "wide", mode=mode)
-    assert result.output["source_rows"] == 150_000
+    assert result.output["source_rows"] == ROWS
     assert seen["over"] < 32 * MB, seen

@@ -108,7 +108,13 @@ WITH run AS (
   FROM run, jsonb_to_recordset($20::jsonb) AS d (
     job_name text, event text, channel text, recipient text, payload jsonb)
   ON CONFLICT DO NOTHING
-), marks AS (  -- what this move's own links propose is not in the table's snapshot yet
+)
+SELECT seq FROM run"""
+
+# Watermarks move with the one move that succeeds; no other pays for looking.
+_APPLY_WELL = _APPLY.replace(
+    ")\nSELECT seq FROM run",
+    """), marks AS (  -- what this move's own links propose is not in the table's snapshot yet
   INSERT INTO nomaflow.watermarks AS w (job_name, name, value, run_id)
   SELECT DISTINCT ON (mark.key) run.job_name, mark.key, mark.value, run.id
   FROM run, (
@@ -123,7 +129,8 @@ WITH run AS (
   ON CONFLICT (job_name, name) DO UPDATE
   SET value = excluded.value, updated_at = now(), run_id = excluded.run_id
 )
-SELECT seq FROM run"""
+SELECT seq FROM run""",
+)
 
 
 def _as_row(change: StepChange) -> dict[str, Any]:
@@ -163,7 +170,7 @@ async def apply(
     """
     events = move.events()
     seq: int | None = await connection.fetchval(
-        _APPLY,
+        _APPLY_WELL if move.status is RunStatus.SUCCEEDED else _APPLY,
         move.run_id,
         move.fence,
         move.was.value,
