@@ -21,6 +21,21 @@ class _InTwo(Statements):
         rows = [[*values, name] for name, values in batch.rows()]
         return {"rows": json.dumps(rows, ensure_ascii=False)}
 
+    def prepared(self) -> list[str]:
+        return []
+
+    def add(self) -> str:
+        return (
+            f"INSERT INTO {self._stash_sql} ({self._listed(self._names)}, {ENTRY}) "
+            f"SELECT {self._read(self._columns)}, r.entry FROM {self._table()}"
+        )
+
+    def keep(self) -> str:
+        return (
+            f"INSERT INTO {self._kept_sql} ({self._listed(self._key)}) "
+            f"SELECT {self._read(self._columns, self._key)} FROM {self._table()}"
+        )
+
     def upsert(self, part: str) -> list[tuple[str, str]]:
         pairs = self._pairs()
         new = (
@@ -30,6 +45,10 @@ class _InTwo(Statements):
         )
         changed = [(self._update(part), "updated")] if self._compared() else []
         return [*changed, (new, "inserted")]
+
+    def _table(self) -> str:
+        """The rows of a batch as a table, a column for each value and one for the entry's name."""
+        raise NotImplementedError
 
     def _update(self, part: str) -> str:
         raise NotImplementedError
@@ -64,26 +83,11 @@ class MysqlStatements(_InTwo):
             ),
         ]
 
-    def prepared(self) -> list[str]:
-        return []
-
     def lock(self) -> str | None:
         return "SELECT GET_LOCK(:name, 3600)"
 
     def unlock(self) -> str | None:
         return "SELECT RELEASE_LOCK(:name)"
-
-    def add(self) -> str:
-        return (
-            f"INSERT INTO {self._stash_sql} ({self._listed(self._names)}, {ENTRY}) "
-            f"SELECT {self._read(self._columns)}, r.entry FROM {self._table()}"
-        )
-
-    def keep(self) -> str:
-        return (
-            f"INSERT INTO {self._kept_sql} ({self._listed(self._key)}) "
-            f"SELECT {self._read(self._columns, self._key)} FROM {self._table()}"
-        )
 
     def differ(self, pairs: Mapping[str, str], old: str = "t") -> str:
         if not pairs:
@@ -147,21 +151,6 @@ class SqliteStatements(_InTwo):
                 f"ON {self.quoted(self._stash)} ({self._listed(self._key)})"
             ),
         ]
-
-    def prepared(self) -> list[str]:
-        return []
-
-    def add(self) -> str:
-        return (
-            f"INSERT INTO {self._stash_sql} ({self._listed(self._names)}, {ENTRY}) "
-            f"SELECT {self._read(self._columns)}, r.entry FROM {self._table()}"
-        )
-
-    def keep(self) -> str:
-        return (
-            f"INSERT INTO {self._kept_sql} ({self._listed(self._key)}) "
-            f"SELECT {self._read(self._columns, self._key)} FROM {self._table()}"
-        )
 
     def differ(self, pairs: Mapping[str, str], old: str = "t") -> str:
         if not pairs:
