@@ -12,12 +12,10 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import pytest
 
-from nomaflow.embedded import accounts, orphans
-from nomaflow.embedded.processes import last_line
+from nomaflow.embedded import accounts, processes
 
 USER = "nomaflow"
 START_SECONDS = 60.0
@@ -92,7 +90,9 @@ def _started(home: Path) -> MariaDb:
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
         ]
-        made = _spawned(install, home, output, account).wait(START_SECONDS)
+        made = processes.spawn(install, home, output, account, farewell=signal.SIGTERM).wait(
+            START_SECONDS
+        )
     if made != 0:
         pytest.fail(f"mariadb-install-db failed: {log.read_text(errors='replace')[-2000:]}")
     orders = home / "init.sql"
@@ -132,29 +132,11 @@ def _started(home: Path) -> MariaDb:
         "--innodb-flush-method=nosync",
     ]
     with log.open("ab") as output:
-        server = MariaDb(port, password, _spawned(argv, home, output, account), log)
+        # MariaDB ignores SIGINT.
+        process = processes.spawn(argv, home, output, account, farewell=signal.SIGTERM)
+        server = MariaDb(port, password, process, log)
     asyncio.run(_answers(server))
     return server
-
-
-def _spawned(
-    argv: list[str], home: Path, output: IO[bytes], account: accounts.Account | None
-) -> subprocess.Popen[bytes]:
-    """Start a program that ends with this one, however this one ends; MariaDB ignores SIGINT."""
-    return subprocess.Popen(
-        argv,
-        cwd=home,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-        user=account.uid if account else None,
-        group=account.gid if account else None,
-        extra_groups=[] if account else None,
-        umask=0o077,
-        process_group=0,
-        preexec_fn=orphans.die_with_parent(signal.SIGTERM),  # noqa: PLW1509  a lone prctl
-    )
 
 
 async def _answers(server: MariaDb) -> None:
@@ -170,7 +152,7 @@ async def _answers(server: MariaDb) -> None:
                 else:
                     return
     server.process.kill()
-    pytest.fail(f"mariadbd did not start: {last_line(server.log)}; {said}")
+    pytest.fail(f"mariadbd did not start: {processes.last_line(server.log)}; {said}")
 
 
 def _program(name: str) -> str | None:

@@ -6,27 +6,9 @@ from datetime import timedelta
 import pytest
 from clockwork import DAY, HOUR, MINUTE, SECOND, T0, declare, end_runs, fired, outcomes, slots
 
-from nomaflow.broker import connection
-from nomaflow.broker.bell import Bell
-from nomaflow.store import closures, database
+from nomaflow.store import closures
 from nomaflow_scheduler import fire
 from nomaflow_scheduler.fire import Ticked
-
-
-@pytest.fixture
-async def db(database_url):
-    opened = await database.connect(database_url, max_size=12)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def bell(redis_url):
-    redis = connection.connect(redis_url)
-    async with Bell(redis) as made:
-        yield made
-    await redis.aclose()
-
 
 # A minutely job; each policy's counts of caught up and missed, for three lengths of absence. What
 # is up to a minute late is one of the newest; without catching up it fires, late.

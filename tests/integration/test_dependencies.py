@@ -8,28 +8,10 @@ from clockwork import HOUR, MINUTE, SECOND, STEP, T0, declare, end_runs, fired, 
 
 from nomaflow import catalog, dispatch, replay
 from nomaflow.birth import Request
-from nomaflow.broker import connection
-from nomaflow.broker.bell import Bell
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.project.folder import Project
-from nomaflow.store import database
 from nomaflow_scheduler import fire
 from nomaflow_scheduler.fire import Ticked
-
-
-@pytest.fixture
-async def db(database_url):
-    opened = await database.connect(database_url, max_size=12)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def bell(redis_url):
-    redis = connection.connect(redis_url)
-    async with Bell(redis) as made:
-        yield made
-    await redis.aclose()
 
 
 async def upstream(db, bell, name="x"):

@@ -3,7 +3,6 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from clockwork import (
     DAY,
     HOUR,
@@ -21,27 +20,10 @@ from clockwork import (
 )
 
 from nomaflow import catalog, clocks
-from nomaflow.broker import connection
-from nomaflow.broker.bell import Bell
-from nomaflow.store import closures, database, due, schedules
+from nomaflow.store import closures, due, schedules
 from nomaflow.store.closures import BlackoutRow
 from nomaflow_scheduler import ahead, batch, fire
 from nomaflow_scheduler.fire import Ticked
-
-
-@pytest.fixture
-async def db(database_url):
-    opened = await database.connect(database_url, max_size=12)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def bell(redis_url):
-    redis = connection.connect(redis_url)
-    async with Bell(redis) as made:
-        yield made
-    await redis.aclose()
 
 
 async def next_fire(db, clock):

@@ -5,12 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
-import pytest
-
 from nomaflow import catalog, clocks, forecast, horizon
-from nomaflow.broker import connection
-from nomaflow.broker.bell import Bell
-from nomaflow.store import closures, database, due, schedules
+from nomaflow.store import closures, due, schedules
 from nomaflow.store.closures import BlackoutRow
 from nomaflow_scheduler import fire
 
@@ -81,21 +77,6 @@ CALENDARS = {
         "exclude": ["2030-04-02"],
     }
 }
-
-
-@pytest.fixture
-async def db(database_url):
-    opened = await database.connect(database_url, max_size=12)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def bell(redis_url):
-    redis = connection.connect(redis_url)
-    async with Bell(redis) as made:
-        yield made
-    await redis.aclose()
 
 
 async def declare(db, bell):

@@ -5,11 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nomaflow.broker import connection
-from nomaflow.broker.bell import Bell
 from nomaflow.lifecycle import Onward, Result, RunStatus
 from nomaflow.moves import succeed
-from nomaflow.store import births, claims, database, deliveries, logs, runs
+from nomaflow.store import births, claims, deliveries, logs, runs
 from nomaflow.store.births import NewRun, NewStep
 from nomaflow.store.runs import Line, NewDelivery
 from nomaflow_scheduler import prune, sweep
@@ -17,21 +15,6 @@ from nomaflow_scheduler import prune, sweep
 NOW = datetime(2030, 6, 15, 3, 0, 1, tzinfo=UTC)
 OLD = NOW - timedelta(days=91)
 YOUNG = NOW - timedelta(days=89)
-
-
-@pytest.fixture
-async def db(database_url):
-    opened = await database.connect(database_url, max_size=6)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def bell(redis_url):
-    redis = connection.connect(redis_url)
-    async with Bell(redis) as made:
-        yield made
-    await redis.aclose()
 
 
 async def history(db, ended, name="j", lines=3, status=RunStatus.SUCCEEDED):

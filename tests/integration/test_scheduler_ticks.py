@@ -6,8 +6,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from nomaflow import catalog
-from nomaflow.broker import connection
-from nomaflow.broker.bell import Bell
 from nomaflow.store import database, schedules
 from nomaflow_scheduler import fire, lateness
 from nomaflow_scheduler.fire import Ticked
@@ -15,21 +13,6 @@ from nomaflow_scheduler.fire import Ticked
 STEP = {"name": "a", "type": "sql_query", "connector": "default", "query": "SELECT 1"}
 T0 = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture
-async def db(database_url):
-    opened = await database.connect(database_url, max_size=12)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def bell(redis_url):
-    redis = connection.connect(redis_url)
-    async with Bell(redis) as made:
-        yield made
-    await redis.aclose()
 
 
 async def declare(db, bell, name="j", next_fire_at=T0, **fields):

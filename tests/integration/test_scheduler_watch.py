@@ -22,20 +22,13 @@ from nomaflow.errors import Failure
 from nomaflow.lifecycle import Onward, Result
 from nomaflow.moves import fail, release, succeed
 from nomaflow.retry import RetryPolicy
-from nomaflow.store import claims, database, deliveries, runs, schedules
+from nomaflow.store import claims, deliveries, runs, schedules
 from nomaflow_scheduler import net, rescue, watch
 from nomaflow_scheduler.clock import Clock
 from nomaflow_scheduler.lead import LOCK, Lead, State
 
 STEP = {"name": "a", "type": "sql_query", "connector": "default", "query": "SELECT 1"}
 OPS = Channels({"ops": ChannelSpec(kind="slack", url="https://slack.invalid", default=True)})
-
-
-@pytest.fixture
-async def db(database_url):
-    opened = await database.connect(database_url, max_size=8)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

@@ -17,13 +17,6 @@ from nomaflow.store.runs import Line, NewDelivery
 DONE = Result({"rows": 1}, "1 row", 1, input={"q": 1})
 
 
-@pytest.fixture
-async def db(database_url):
-    opened = await database.connect(database_url, max_size=8)
-    yield opened
-    await opened.close()
-
-
 async def born(db, *names, **facts):
     steps = [NewStep(n, "sql_query") for n in names or ("one", "two")]
     async with db.transaction() as connection:

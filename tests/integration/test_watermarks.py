@@ -3,24 +3,16 @@
 from dataclasses import replace
 from uuid import UUID
 
-import pytest
 from workshop import working, workshop
 
 from nomaflow import moves
 from nomaflow.errors import Failure
 from nomaflow.lifecycle import Onward, Result
 from nomaflow.retry import RetryPolicy
-from nomaflow.store import births, checkpoints, claims, database, failed_batches, runs, watermarks
+from nomaflow.store import births, checkpoints, claims, failed_batches, runs, watermarks
 from nomaflow.store.births import NewRun, NewStep
 from nomaflow.store.failed_batches import NewFailedBatch, Wanted
 from nomaflow.store.keyset import Window
-
-
-@pytest.fixture
-async def db(database_url):
-    opened = await database.connect(database_url, max_size=4)
-    yield opened
-    await opened.close()
 
 
 async def claimed(db, *names):

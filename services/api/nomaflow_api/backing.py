@@ -160,16 +160,14 @@ class Backing:
             await self.redis.aclose()
 
     async def _reach_database(self) -> Database:
-        pause = 0.2
-        while True:
-            try:
-                return await database.connect(
-                    self.options.database_url, max_size=POOL, application="nomaflow api"
-                )
-            except (OSError, TimeoutError, *database.Database.Error) as error:
-                log.warning("waiting for the database", error=type(error).__name__)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 3.0)
+        db = await database.patiently(
+            lambda: database.connect(
+                self.options.database_url, max_size=POOL, application="nomaflow api"
+            ),
+            asyncio.Event(),  # nobody sets it: this program is cancelled when it is to end
+        )
+        assert db is not None  # noqa: S101  only one told to stop comes back without
+        return db
 
     async def _hear(self) -> None:
         await listen.hear(self.redis, [NEWS, CATALOG], self._heard, on_gap=self._missed)

@@ -82,9 +82,18 @@ class Server:
 
 
 def spawn(
-    argv: Sequence[str], folder: Path, output: IO[bytes], account: Account | None
+    argv: Sequence[str],
+    folder: Path,
+    output: IO[bytes],
+    account: Account | None,
+    *,
+    farewell: signal.Signals = signal.SIGINT,
 ) -> subprocess.Popen[bytes]:
-    """Start a server in its own process group, so that Ctrl-C reaches only its supervisor."""
+    """Start a server in its own process group, so that Ctrl-C reaches only its supervisor.
+
+    `farewell` reaches it when this process ends, however it ends: SIGINT is a fast and clean
+    shutdown for PostgreSQL, and Valkey takes it as SIGTERM.
+    """
     return subprocess.Popen(
         argv,
         cwd=folder,
@@ -97,8 +106,7 @@ def spawn(
         extra_groups=[] if account else None,
         umask=0o077,
         process_group=0,
-        # SIGINT is a fast and clean shutdown for PostgreSQL, and Valkey takes it as SIGTERM.
-        preexec_fn=orphans.die_with_parent(signal.SIGINT),  # noqa: PLW1509  a lone prctl, no locks
+        preexec_fn=orphans.die_with_parent(farewell),  # noqa: PLW1509  a lone prctl, no locks
     )
 
 
