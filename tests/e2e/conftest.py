@@ -1,28 +1,18 @@
 """Installations of the three real programs, on folders of their own or shared."""
 
 import asyncio
-import importlib.util
 import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from installation import Installation
+from recipes import EXAMPLES, load
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 WORK = Path(__file__).parent / "projects" / "work"
-
-
-def load(path: Path) -> Any:
-    """Import a file of an example, whose folder is no Python package."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 Start = Callable[..., Installation]
@@ -91,7 +81,7 @@ def work_project(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def make_database() -> Callable[[Installation, str], str]:
     """Make and fill a database of the recipes; gives the URL for its connector."""
-    databases = load(EXAMPLES / "databases.py")
+    databases = load("databases.py")
 
     def make(installation: Installation, name: str) -> str:
         return asyncio.run(databases.make(installation.state.database_url, name))

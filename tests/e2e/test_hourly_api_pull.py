@@ -1,14 +1,12 @@
 """Seed 000 through the three programs: thirty releases in, then again, the token nowhere."""
 
 import base64
-import importlib.util
 import json
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from recipes import load
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 JOB = "github-releases-hourly"
 TOKEN = "ghp_s3cret/t0ken+of~an&example=="
 SHOWN = """query ($id: ID!, $job: String!) {
@@ -23,10 +21,7 @@ SHOWN = """query ($id: ID!, $job: String!) {
 
 @pytest.fixture(scope="module")
 def github():
-    path = EXAMPLES / "hourly-api-pull" / "releases_stub.py"
-    spec = importlib.util.spec_from_file_location("releases_stub", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load("hourly-api-pull", "releases_stub.py")
     stub = module.ReleasesStub(TOKEN)
     yield stub
     stub.close()

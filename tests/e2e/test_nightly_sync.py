@@ -2,23 +2,18 @@
 
 import asyncio
 import contextlib
-import importlib.util
-from pathlib import Path
 
 import asyncpg
 import pytest
+from recipes import load
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 TABLES = ("customers", "orders")
 JOB = "reporting-nightly-sync"
 
 
 @pytest.fixture(scope="module")
 def slack():
-    path = EXAMPLES / "nightly-sync" / "slack_stub.py"
-    spec = importlib.util.spec_from_file_location("slack_stub", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load("nightly-sync", "slack_stub.py")
     stub = module.SlackStub(tell=lambda _line: None)
     yield stub
     stub.close()

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import EXAMPLES, load
 from installation import uuid_of
+from recipes import EXAMPLES, load
 
 RECIPES = (
     "row-count-assertion",
@@ -23,14 +23,14 @@ QUICK = (("base_seconds = 60", "base_seconds = 0.1"), ("base_seconds = 30", "bas
 
 @pytest.fixture(scope="module")
 def slack():
-    stub = load(EXAMPLES / "nightly-sync" / "slack_stub.py").SlackStub(tell=lambda _line: None)
+    stub = load("nightly-sync", "slack_stub.py").SlackStub(tell=lambda _line: None)
     yield stub
     stub.close()
 
 
 @pytest.fixture(scope="module")
 def items():
-    stub = load(EXAMPLES / "queue-pair" / "items_stub.py").ItemsStub(count=95)
+    stub = load("queue-pair", "items_stub.py").ItemsStub(count=95)
     yield stub
     stub.close()
 

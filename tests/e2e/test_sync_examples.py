@@ -1,14 +1,12 @@
 """Seed 003 and its two variants, through the three programs, against a directory of users."""
 
-import importlib.util
 import json
 import re
 import time
-from pathlib import Path
 
 import pytest
+from recipes import EXAMPLES, load
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 TOKEN = "usr_s3cret/t0ken+of~an&example=="
 SYNC = """query ($id: ID!) { run(id: $id) {
   status reason rowsAffected sync { records pages batches inserted updated errorCount errors
@@ -22,10 +20,7 @@ STATE = """query ($job: String!) { job(name: $job) { watermarks { name value run
 
 @pytest.fixture(scope="module")
 def users():
-    path = EXAMPLES / "users-sync" / "users_stub.py"
-    spec = importlib.util.spec_from_file_location("users_stub", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load("users-sync", "users_stub.py")
     stub = module.UsersStub(TOKEN)
     stub.user = module.user
     yield stub
