@@ -26,11 +26,12 @@ import _noop
 import httpx
 import redis.asyncio
 
-from nomaflow import catalog, dispatch
+from nomaflow import dispatch
 from nomaflow.birth import Request
 from nomaflow.broker import connection
 from nomaflow.broker.bell import NEWS, Bell
 from nomaflow.embedded.servers import EmbeddedServers
+from nomaflow.in_force import catalog
 from nomaflow.project.folder import Project
 from nomaflow.store import database, migrate, roles
 

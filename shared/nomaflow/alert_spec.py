@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from nomaflow import template
 from nomaflow.connectors import headers
 from nomaflow.job.problems import Problem, sentence
+from nomaflow.language import template
 
 DEFAULT = "default"
 """Written on a delivery whose job names no recipient while no channel is the default one."""

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nomaflow import birth, definitions, dispatch
+from nomaflow import birth, dispatch
 from nomaflow.birth import Wishes
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.in_force import definitions
 from nomaflow.lifecycle import RunStatus
 from nomaflow.store import failed_batches, jobs, step_outputs
 from nomaflow.store.births import NewStep

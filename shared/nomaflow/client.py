@@ -19,8 +19,8 @@ from typing import Self, TypeVar
 
 import httpx
 
-from nomaflow.api_client import Client, ClientError
-from nomaflow.outside_job import Call, Record, Words, told
+from nomaflow.outside.api_client import Client, ClientError
+from nomaflow.outside.outside_job import Call, Record, Words, told
 
 __all__ = ["AsyncJob", "Client", "ClientError", "Job"]
 

@@ -12,8 +12,10 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nomaflow import birth, definitions, dependencies, lineage, moves, overlap
+from nomaflow import birth, lineage, moves, overlap
+from nomaflow.clock import dependencies
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.in_force import definitions
 from nomaflow.lifecycle import IN_FLIGHT, RunStatus
 from nomaflow.store import births, family, jobs, runs, standings
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from nomaflow import batch_retry, birth, definitions, dispatch
+from nomaflow import batch_retry, birth, dispatch
 from nomaflow.birth import Wishes
 from nomaflow.dispatch import Started
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.in_force import definitions
 from nomaflow.lifecycle import IN_FLIGHT, RunStatus
 from nomaflow.store import jobs, runs, step_outputs
 from nomaflow.store.births import NewStep

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from nomaflow import schedule
+from nomaflow.clock import schedule
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.vault import SHORTEST_KEY, split
 

@@ -26,9 +26,9 @@ from typing import Any
 
 import httpx
 
-from nomaflow import address
-from nomaflow.address import Address
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.outside import address
+from nomaflow.outside.address import Address
 
 READY_SECONDS = 120.0
 _LOOK_SECONDS = 0.1

@@ -18,10 +18,11 @@ from judge import Judge
 from programs import Program
 from servers import Postgres, Valkey
 
-from nomaflow import catalog, dispatch
+from nomaflow import dispatch
 from nomaflow.birth import Request
 from nomaflow.broker import connection
 from nomaflow.broker.bell import Bell
+from nomaflow.in_force import catalog
 from nomaflow.project.folder import Project
 from nomaflow.store import database, migrate, roles
 from nomaflow.store.database import Database

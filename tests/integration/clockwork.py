@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from nomaflow import catalog
+from nomaflow.in_force import catalog
 from nomaflow.store import schedules
 from nomaflow_scheduler import fire
 from nomaflow_scheduler.fire import Ticked

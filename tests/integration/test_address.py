@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from nomaflow import address
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.outside import address
 
 STATE = {"url": "http://127.0.0.1:8123", "admin_token": "nf_of_the_running_up", "pid": 1}
 

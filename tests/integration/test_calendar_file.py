@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from nomaflow.calendars import Calendar
+from nomaflow.clock.calendars import Calendar
 from nomaflow.project import calendars
 from nomaflow.project.folder import Project
 

@@ -5,7 +5,7 @@ import threading
 
 from workshop import workshop
 
-from nomaflow import catalog
+from nomaflow.in_force import catalog
 from nomaflow.project.folder import Project
 from nomaflow.store import jobs
 

@@ -14,9 +14,9 @@ from starlette.routing import Mount, Route
 from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError
 
-from nomaflow.address import Address
-from nomaflow.api_client import Client, ClientError
 from nomaflow.errors import Code
+from nomaflow.outside.address import Address
+from nomaflow.outside.api_client import Client, ClientError
 
 TOKEN = "nf_test_token"
 EVENTS = 12

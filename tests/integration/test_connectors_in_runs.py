@@ -7,10 +7,11 @@ import pytest
 from loopback import Loopback
 from workshop import SECRET_KEY, working, workshop
 
-from nomaflow import connector_changes, dispatch
-from nomaflow.connector_changes import Asked
+from nomaflow import dispatch
 from nomaflow.connectors import spec, sql
 from nomaflow.errors import StepError
+from nomaflow.in_force import connector_changes
+from nomaflow.in_force.connector_changes import Asked
 from nomaflow.store import claims, logs
 from nomaflow.vault import Vault
 

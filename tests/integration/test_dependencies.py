@@ -6,9 +6,10 @@ from textwrap import dedent
 import pytest
 from clockwork import HOUR, MINUTE, SECOND, STEP, T0, declare, end_runs, fired, slots, tick_through
 
-from nomaflow import catalog, dispatch, replay
+from nomaflow import dispatch, replay
 from nomaflow.birth import Request
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.in_force import catalog
 from nomaflow.project.folder import Project
 from nomaflow_scheduler import fire
 from nomaflow_scheduler.fire import Ticked

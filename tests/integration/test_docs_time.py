@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nomaflow import schedule
+from nomaflow.clock import schedule
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "time.md"
 ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \|([^|]*)\|", re.MULTILINE)

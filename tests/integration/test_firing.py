@@ -19,7 +19,7 @@ from clockwork import (
     tick_through,
 )
 
-from nomaflow import catalog, clocks
+from nomaflow.in_force import catalog, clocks
 from nomaflow.store import closures, due, schedules
 from nomaflow.store.closures import BlackoutRow
 from nomaflow_scheduler import ahead, batch, fire

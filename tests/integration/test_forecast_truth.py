@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
-from nomaflow import catalog, clocks, forecast, horizon
+from nomaflow.clock import forecast
+from nomaflow.in_force import catalog, clocks, horizon
 from nomaflow.store import closures, due, schedules
 from nomaflow.store.closures import BlackoutRow
 from nomaflow_scheduler import fire

@@ -9,9 +9,9 @@ from directory import GROUPS, PEOPLE, READER, READER_PASSWORD
 from ldap_stub import cookie, done, entry, entry_of, serving
 from mirroring import USERS, Sync, counts
 
-from nomaflow import template
 from nomaflow.connectors import spec
 from nomaflow.errors import StepError
+from nomaflow.language import template
 from nomaflow.steps import registry
 from nomaflow.steps.ldap_sync import LdapSync
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from workshop import working, workshop
 
-from nomaflow import catalog, installation
+from nomaflow import installation
+from nomaflow.in_force import catalog
 from nomaflow.installation import By
 from nomaflow.project.folder import Project
 from nomaflow_scheduler import fire

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from nomaflow import template
+from nomaflow.language import template
 from nomaflow.project import toml_text
 from nomaflow.project.folder import Project
 from nomaflow.project.toml_text import BrokenTomlError

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from nomaflow import calendar_words, expression, expression_functions, template
+from nomaflow.clock import calendar_words
 from nomaflow.job import words
 from nomaflow.job.spec import AlertSpec, DependencySpec, JobSpec, PresetSpec, ScheduleSpec, StepSpec
+from nomaflow.language import expression, template
+from nomaflow.language import functions as expression_functions
 from nomaflow.project import schema
 from nomaflow.project.folder import Project
 from nomaflow.retry import RetryPolicy

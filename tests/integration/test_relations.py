@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from workshop import workshop
 
-from nomaflow import catalog
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.in_force import catalog
 from nomaflow.store import jobs
 
 

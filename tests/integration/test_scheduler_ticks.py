@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nomaflow import catalog
+from nomaflow.in_force import catalog
 from nomaflow.store import database, schedules
 from nomaflow_scheduler import fire, lateness
 from nomaflow_scheduler.fire import Ticked

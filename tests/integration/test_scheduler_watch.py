@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from nomaflow import catalog, dispatch
+from nomaflow import dispatch
 from nomaflow.alert_spec import Channels, ChannelSpec
 from nomaflow.birth import Request
 from nomaflow.broker import connection
@@ -19,6 +19,7 @@ from nomaflow.broker.bell import WORKER_QUEUE, Bell
 from nomaflow.broker.lock import Lock
 from nomaflow.embedded.servers import EmbeddedServers
 from nomaflow.errors import Failure
+from nomaflow.in_force import catalog
 from nomaflow.lifecycle import Onward, Result
 from nomaflow.moves import fail, release, succeed
 from nomaflow.retry import RetryPolicy

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
 
-from nomaflow import catalog, dispatch
+from nomaflow import dispatch
 from nomaflow.birth import Request
 from nomaflow.broker import connection
 from nomaflow.broker.bell import WORKER_QUEUE, Bell
-from nomaflow.known_connectors import KnownConnectors
+from nomaflow.in_force import catalog
+from nomaflow.in_force.known_connectors import KnownConnectors
 from nomaflow.project.folder import Project
 from nomaflow.project.secrets import Secrets
 from nomaflow.store import database, roles, runs

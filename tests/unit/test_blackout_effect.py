@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from nomaflow import blackout_effect
-from nomaflow.calendars import Action, Blackout
-from nomaflow.forecast import Clock, Closures
+from nomaflow.clock import blackout_effect
+from nomaflow.clock.calendars import Action, Blackout
+from nomaflow.clock.forecast import Clock, Closures
 
 NOW = datetime(2026, 11, 25, 23, 4, 27, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

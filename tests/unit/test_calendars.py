@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from nomaflow import calendars
-from nomaflow.calendars import Action, Blackout, Calendar
+from nomaflow.clock import calendars
+from nomaflow.clock.calendars import Action, Blackout, Calendar
 from nomaflow.errors import Code, NomaflowError
 
 BUSINESS = {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nomaflow import cron_words, schedule
+from nomaflow.clock import cron_words, schedule
 from nomaflow.errors import NomaflowError
 
 TABLE = """

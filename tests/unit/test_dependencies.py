@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nomaflow import dependencies
-from nomaflow.dependencies import Standing, Verdict
+from nomaflow.clock import dependencies
+from nomaflow.clock.dependencies import Standing, Verdict
 from nomaflow.errors import NomaflowError
 from nomaflow.job.spec import DependencySpec
 

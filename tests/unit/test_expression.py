@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nomaflow import expression
-from nomaflow.expression import ExpressionError
+from nomaflow.language import expression
+from nomaflow.language.expression import ExpressionError
 
 NOW = datetime(2026, 3, 15, 1, 2, 3, tzinfo=UTC)
 DATA = {

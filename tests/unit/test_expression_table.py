@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nomaflow import expression
-from nomaflow.expression import ExpressionError
+from nomaflow.language import expression
+from nomaflow.language.expression import ExpressionError
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/substitutions.md").read_text(encoding="utf-8")
 DATA = json.loads(re.search(r"```json\n(.*?)```", PAGE, re.DOTALL)[1])

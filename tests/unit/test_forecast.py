@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nomaflow import forecast, schedule
-from nomaflow.calendars import Action, Blackout, Calendar
-from nomaflow.forecast import Clock, Closures
+from nomaflow.clock import forecast, schedule
+from nomaflow.clock.calendars import Action, Blackout, Calendar
+from nomaflow.clock.forecast import Clock, Closures
 
 NOW = datetime(2026, 12, 21, 12, tzinfo=UTC)  # a Monday
 OPEN = Closures()

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from nomaflow import ics
+from nomaflow.clock import ics
 from nomaflow.errors import Code, NomaflowError
 
 

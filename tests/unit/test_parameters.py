@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from nomaflow import template
 from nomaflow.job import parameters
 from nomaflow.job.spec import JobSpec, SpecErrors
-from nomaflow.template import Scope, TemplateError
+from nomaflow.language import template
+from nomaflow.language.template import Scope, TemplateError
 
 LAYERS = ("job_params", "step_kwargs", "schedule_or_preset", "fire_params", "fire_kwargs")
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nomaflow import pattern
-from nomaflow.pattern import PatternError
+from nomaflow.language import pattern
+from nomaflow.language.pattern import PatternError
 
 ATOMS = st.sampled_from(
     ["a", "b", "1", ".", "[ab]", "[^a]", r"\d", r"\w", r"\S", "[a-c1]", r"\b", "^", r"\.", "[]a]"]

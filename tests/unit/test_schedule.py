@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 
-from nomaflow import schedule
+from nomaflow.clock import schedule
 from nomaflow.errors import Code, NomaflowError
 
 MINUTE = timedelta(minutes=1)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from nomaflow import schedule
+from nomaflow.clock import schedule
 from nomaflow.errors import NomaflowError
 
 ROWS = [

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from nomaflow import expression
 from nomaflow.errors import StepError
+from nomaflow.language import expression
 from nomaflow.steps import registry
 from nomaflow.steps.syncing import closures, links
 from nomaflow.steps.syncing.answers import Reading

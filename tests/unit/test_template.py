@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nomaflow import template
 from nomaflow.errors import Code
-from nomaflow.template import Scope, TemplateError
+from nomaflow.language import template
+from nomaflow.language.template import Scope, TemplateError
 
 SCOPE = Scope(
     env={"TOKEN": "s3cret", "EMPTY": "", "TRAP": "${env:TOKEN}"},

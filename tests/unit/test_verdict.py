@@ -5,8 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from nomaflow.calendars import Action, Blackout, Calendar
-from nomaflow.dependencies import Standing
+from nomaflow.clock.calendars import Action, Blackout, Calendar
+from nomaflow.clock.dependencies import Standing
 from nomaflow.job.spec import DependencySpec
 from nomaflow.lifecycle import SKIPPED_OVERLAP, RunStatus
 from nomaflow.overlap import InFlight

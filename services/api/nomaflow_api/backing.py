@@ -17,12 +17,13 @@ from uuid import UUID
 
 import structlog
 
-from nomaflow import catalog, vault
+from nomaflow import vault
 from nomaflow.broker import connection, listen
 from nomaflow.broker.bell import CATALOG, NEWS, Bell
 from nomaflow.connectors.http import HttpPolicy
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.known_connectors import KnownConnectors
+from nomaflow.in_force import catalog
+from nomaflow.in_force.known_connectors import KnownConnectors
 from nomaflow.project.folder import Project
 from nomaflow.project.secrets import Secrets
 from nomaflow.store import database, processes, roles

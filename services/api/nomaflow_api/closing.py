@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import strawberry
 
-from nomaflow import blackout_effect, horizon, switches
-from nomaflow.calendars import Blackout
+from nomaflow.clock import blackout_effect
+from nomaflow.clock.calendars import Blackout
 from nomaflow.errors import NomaflowError
-from nomaflow.switches import Switch
+from nomaflow.in_force import horizon, switches
+from nomaflow.in_force.switches import Switch
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import ABSENT, Asked
 from nomaflow_api.graph_base import UserError, mistakes
@@ -20,7 +21,7 @@ from nomaflow_api.graph_jobs import JobPayload, as_job
 from nomaflow_api.scalars import Json
 
 if TYPE_CHECKING:
-    from nomaflow.blackout_effect import AtRisk, Concerned, Effect
+    from nomaflow.clock.blackout_effect import AtRisk, Concerned, Effect
     from nomaflow_api.context import Context
 
 MOST_SHOWN = 500

@@ -7,7 +7,7 @@ from typing import Any
 
 import strawberry
 
-from nomaflow import connector_changes
+from nomaflow.in_force import connector_changes
 from nomaflow.job.problems import Problem, SpecErrors
 from nomaflow_api.context import ABSENT
 from nomaflow_api.scalars import Json

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import strawberry
 
-from nomaflow import connector_changes
 from nomaflow.connectors import check, secret_fields
 from nomaflow.connectors import spec as connector_spec
 from nomaflow.connectors.spec import ConnectorSpec, SqlConnectorSpec
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.in_force import connector_changes
+from nomaflow.in_force.known_connectors import DEFAULT
 from nomaflow.job.problems import SpecErrors
-from nomaflow.known_connectors import DEFAULT
 from nomaflow.store import connector_tests, connectors, job_pages
 from nomaflow_api.auth import Permission
 from nomaflow_api.closing import DeletePayload

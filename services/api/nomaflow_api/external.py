@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import strawberry
 
-from nomaflow import external_runs
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.job.spec import SpecErrors
+from nomaflow.outside import external_runs
 from nomaflow.store import external, removal
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import ABSENT, Asked

@@ -10,8 +10,9 @@ from typing import Any, TypeVar, cast
 
 import strawberry
 
-from nomaflow import forecast, horizon, schedule
-from nomaflow.forecast import Clock, Closures
+from nomaflow.clock import forecast, schedule
+from nomaflow.clock.forecast import Clock, Closures
+from nomaflow.in_force import horizon
 from nomaflow.job.spec import PresetSpec
 from nomaflow.store.jobs import JobRow
 from nomaflow.store.schedules import ScheduleRow

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import strawberry
 
-from nomaflow import definitions
+from nomaflow.in_force import definitions
 from nomaflow.job.spec import JobSpec, StepSpec
 from nomaflow.steps import registry
 from nomaflow.store.history import Order, RunFilter

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import strawberry
 
-from nomaflow import catalog
 from nomaflow.errors import NomaflowError
+from nomaflow.in_force import catalog
 from nomaflow.job.spec import SpecErrors
 from nomaflow.store import job_pages, jobs
 from nomaflow.store.job_pages import JobFilter

@@ -10,8 +10,8 @@ from uuid import UUID
 from graphql import FieldNode, FragmentSpreadNode, OperationType, SelectionSetNode
 from strawberry.dataloader import DataLoader
 
-from nomaflow import horizon
-from nomaflow.forecast import Closures
+from nomaflow.clock.forecast import Closures
+from nomaflow.in_force import horizon
 from nomaflow.store import (
     external,
     failed_batches,

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import strawberry
 
-from nomaflow import forecast, horizon, schedule
+from nomaflow.clock import forecast, schedule
+from nomaflow.clock.forecast import Clock, Closures
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.forecast import Clock, Closures
+from nomaflow.in_force import horizon
 from nomaflow.store import closures, slots
 from nomaflow.store.slots import SlotFilter, SlotRow
 from nomaflow_api import cursors
@@ -32,7 +33,7 @@ from nomaflow_api.graph_clocks import (
 from nomaflow_api.scalars import Json
 
 if TYPE_CHECKING:
-    from nomaflow.forecast import Shown
+    from nomaflow.clock.forecast import Shown
     from nomaflow.store.jobs import JobRow
 
 _SLOT = "slot"

@@ -10,8 +10,9 @@ from typing import Any, cast
 
 import strawberry
 
-from nomaflow import forecast, horizon
-from nomaflow.forecast import Clock, Closures
+from nomaflow.clock import forecast
+from nomaflow.clock.forecast import Clock, Closures
+from nomaflow.in_force import horizon
 from nomaflow.steps import registry
 from nomaflow.store import closures, overview, problems, processes, slots
 from nomaflow_api.auth import Permission

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from nomaflow import clocks, dispatch
+from nomaflow import dispatch
+from nomaflow.in_force import clocks
 from nomaflow.lifecycle import RunStatus
 from nomaflow.store import due, firing, missed, runs, standings
 from nomaflow_scheduler import closing, decisions, lateness, templates, verdict

@@ -7,8 +7,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from nomaflow import schedule
-from nomaflow.calendars import Action, Blackout, Calendar
+from nomaflow.clock import schedule
+from nomaflow.clock.calendars import Action, Blackout, Calendar
 from nomaflow.errors import NomaflowError
 
 if TYPE_CHECKING:

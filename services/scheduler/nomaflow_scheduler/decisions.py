@@ -10,9 +10,10 @@ from uuid import UUID
 
 import structlog
 
-from nomaflow import clocks, overlap
-from nomaflow.dependencies import Standing
+from nomaflow import overlap
+from nomaflow.clock.dependencies import Standing
 from nomaflow.errors import NomaflowError
+from nomaflow.in_force import clocks
 from nomaflow.overlap import InFlight
 from nomaflow.store.firing import Advance, Birth, Entry
 from nomaflow_scheduler import closing, lateness, templates, verdict

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from itertools import count, groupby, takewhile
 from typing import TYPE_CHECKING
 
-from nomaflow import schedule
-from nomaflow.clocks import following
+from nomaflow.clock import schedule
+from nomaflow.in_force.clocks import following
 from nomaflow.store.missed import Stretch
 
 if TYPE_CHECKING:

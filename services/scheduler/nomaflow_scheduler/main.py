@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from nomaflow import catalog, external_runs, logs
+from nomaflow import logs
 from nomaflow.alerts import deliver
 from nomaflow.alerts.deliver import Sender
 from nomaflow.broker import connection, listen
 from nomaflow.broker.bell import CATALOG, Bell
 from nomaflow.broker.lock import Lock
 from nomaflow.errors import NomaflowError
+from nomaflow.in_force import catalog
+from nomaflow.outside import external_runs
 from nomaflow.project.folder import Project
 from nomaflow.project.secrets import Secrets
 from nomaflow.settings import Settings

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import structlog
 from asyncpg import UniqueViolationError
 
-from nomaflow import moves, schedule
+from nomaflow import moves
+from nomaflow.clock import schedule
 from nomaflow.errors import Failure
 from nomaflow.lifecycle import Onward, Result, StepStatus
 from nomaflow.retry import RetryPolicy

@@ -6,8 +6,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nomaflow import birth, definitions
+from nomaflow import birth
 from nomaflow.errors import NomaflowError
+from nomaflow.in_force import definitions
 from nomaflow.job import uses
 from nomaflow.job.problems import SpecErrors
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from nomaflow import dependencies, overlap
+from nomaflow import overlap
+from nomaflow.clock import dependencies
 from nomaflow.lifecycle import RunStatus
 from nomaflow_scheduler import lateness
 
 if TYPE_CHECKING:
-    from nomaflow.dependencies import Standing
+    from nomaflow.clock.dependencies import Standing
     from nomaflow.overlap import InFlight
     from nomaflow.store.due import OpenSlot
     from nomaflow_scheduler.closing import Closing

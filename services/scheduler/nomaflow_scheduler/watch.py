@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from nomaflow import definitions
 from nomaflow.alerts import decide, facts
+from nomaflow.in_force import definitions
 from nomaflow.store import deliveries, logs, long_runs
 from nomaflow.store.runs import Line
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from nomaflow.errors import StepError
-from nomaflow.known_connectors import names_in
+from nomaflow.in_force.known_connectors import names_in
 from nomaflow.store import logs
 from nomaflow_worker import preview
 from nomaflow_worker.context import Context

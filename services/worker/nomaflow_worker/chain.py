@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from nomaflow import definitions, dispatch, lifecycle, moves
+from nomaflow import dispatch, lifecycle, moves
 from nomaflow.errors import ClaimLostError, Failure, NomaflowError, StepError
+from nomaflow.in_force import definitions
 from nomaflow.lifecycle import Onward, RunStatus, StepStatus
 from nomaflow.steps.base import EarlierStep
 from nomaflow.store import logs, step_outputs, watermarks

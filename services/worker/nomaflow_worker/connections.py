@@ -12,7 +12,7 @@ from nomaflow.connectors import http, ldap, sql
 from nomaflow.connectors.http_client import HttpClient
 from nomaflow.connectors.spec import HttpConnectorSpec, LdapConnectorSpec, SqlConnectorSpec
 from nomaflow.errors import NomaflowError, StepError
-from nomaflow.known_connectors import DEFAULT
+from nomaflow.in_force.known_connectors import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nomaflow.connectors.ldap import LdapSettings
     from nomaflow.connectors.spec import ConnectorSpec
     from nomaflow.connectors.sql import Session, SqlConnector, SqlPool
-    from nomaflow.known_connectors import KnownConnectors
+    from nomaflow.in_force.known_connectors import KnownConnectors
     from nomaflow.project.folder import Project
     from nomaflow.store.database import Database
 

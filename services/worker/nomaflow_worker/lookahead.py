@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from nomaflow import expression, lifecycle
+from nomaflow import lifecycle
 from nomaflow.errors import NomaflowError, StepError
+from nomaflow.language import expression
 from nomaflow.lifecycle import Onward
 from nomaflow_worker import rendering
 

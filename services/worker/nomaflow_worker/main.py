@@ -18,7 +18,7 @@ from nomaflow import logs
 from nomaflow.broker import connection
 from nomaflow.broker.bell import WORKER_QUEUE, Bell
 from nomaflow.errors import NomaflowError
-from nomaflow.known_connectors import KnownConnectors
+from nomaflow.in_force.known_connectors import KnownConnectors
 from nomaflow.project.folder import Project
 from nomaflow.project.secrets import Secrets
 from nomaflow.settings import Settings

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from nomaflow import schedule, template
+from nomaflow.clock import schedule
 from nomaflow.errors import NomaflowError, StepError
 from nomaflow.job import parameters
+from nomaflow.language import template
 from nomaflow.steps import registry
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import httpx
 import structlog
 
-from nomaflow import alert_spec, template
+from nomaflow import alert_spec
 from nomaflow.alerts import body
 from nomaflow.errors import NomaflowError
+from nomaflow.language import template
 from nomaflow.masking import Masker
 from nomaflow.store import deliveries
 

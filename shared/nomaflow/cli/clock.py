@@ -10,7 +10,7 @@ import typer
 from nomaflow.cli import clock_documents, moments, talk, words
 
 if TYPE_CHECKING:
-    from nomaflow.api_client import Client
+    from nomaflow.outside.api_client import Client
 
 JSON = dict[str, Any]
 PANEL = "Time"
@@ -76,7 +76,7 @@ def preview(
     as_json: talk.Json = False,
 ) -> None:
     """Show when an expression would fire, and what it says; asks no API."""
-    from nomaflow import schedule as clocks
+    from nomaflow.clock import schedule as clocks
 
     start = datetime.now(UTC)
     if (seconds := _interval(cron)) is not None:
@@ -220,6 +220,6 @@ def _switch(
 
 
 def _interval(text: str) -> float | None:
-    from nomaflow import schedule as clocks
+    from nomaflow.clock import schedule as clocks
 
     return clocks.every_seconds(text) if clocks.is_interval(text) else None

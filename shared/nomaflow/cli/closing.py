@@ -11,7 +11,7 @@ from nomaflow.cli import clock_documents, jobs, moments, programs, talk, words
 from nomaflow.errors import Code, NomaflowError
 
 if TYPE_CHECKING:
-    from nomaflow.api_client import Client
+    from nomaflow.outside.api_client import Client
 
 JSON = dict[str, Any]
 FAILED = 1

@@ -11,7 +11,7 @@ import typer
 from nomaflow.cli import connector_documents, listings, run_arguments, talk
 
 if TYPE_CHECKING:
-    from nomaflow.api_client import Client
+    from nomaflow.outside.api_client import Client
 
 RED = 1
 PANEL = "Jobs and runs"
@@ -145,8 +145,8 @@ def rotate_secrets(home: talk.Home = None) -> None:
     Works on the database itself. Give every program the new key before the old one, separated by
     a comma, then rotate, then take the old key away.
     """
-    from nomaflow import connector_changes
     from nomaflow.cli.programs import join, named_home
+    from nomaflow.in_force import connector_changes
     from nomaflow.settings import Settings
     from nomaflow.store import database
     from nomaflow.vault import Vault

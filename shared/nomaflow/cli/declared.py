@@ -27,7 +27,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Read every file of a project; exit with 2 when something in them is wrong."""
-    from nomaflow import relations, upstream
+    from nomaflow.in_force import relations, upstream
     from nomaflow.project.folder import Project
 
     found = Project(project).read_jobs()

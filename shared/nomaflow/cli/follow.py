@@ -12,10 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from nomaflow.api_client import Client
 from nomaflow.cli import documents, talk, timeline_view, words
 from nomaflow.cli.timeline import Timeline
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.outside.api_client import Client
 
 SECONDS_BETWEEN_PICTURES = 0.1
 

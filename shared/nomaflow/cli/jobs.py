@@ -10,7 +10,7 @@ import typer
 from nomaflow.cli import documents, listings, logs, run_options, talk, words
 
 if TYPE_CHECKING:
-    from nomaflow.api_client import Client
+    from nomaflow.outside.api_client import Client
 
 FAILED = 1
 PANEL = "Jobs and runs"

@@ -12,7 +12,7 @@ from nomaflow.cli.timeline import FINAL, LogLine
 from nomaflow.errors import Code, NomaflowError
 
 if TYPE_CHECKING:
-    from nomaflow.api_client import Client
+    from nomaflow.outside.api_client import Client
 
 FAILED = 1
 

@@ -18,7 +18,7 @@ def ahead(text: str, option: str) -> datetime:
 
 
 def _read(text: str, option: str, sign: int) -> datetime:
-    from nomaflow import schedule
+    from nomaflow.clock import schedule
 
     try:
         return datetime.now(UTC) + sign * timedelta(seconds=schedule.every_seconds(text))

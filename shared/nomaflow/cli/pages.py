@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nomaflow.api_client import Client
+from nomaflow.outside.api_client import Client
 
 JSON = dict[str, Any]
 LONGEST_PAGE = 100

@@ -9,7 +9,7 @@ import typer
 from nomaflow.cli import documents, jobs, listings, logs, run_options, talk, words
 
 if TYPE_CHECKING:
-    from nomaflow.api_client import Client
+    from nomaflow.outside.api_client import Client
 
 JSON = dict[str, Any]
 

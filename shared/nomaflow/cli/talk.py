@@ -36,8 +36,8 @@ UNLIMITED_WIDTH = 10_000
 
 def talk(url: str | None, home: Path | None, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     """Run `work(client)` to its end; Ctrl-C ends with status 130 and stops nothing but us."""
-    from nomaflow import address
-    from nomaflow.api_client import Client
+    from nomaflow.outside import address
+    from nomaflow.outside.api_client import Client
 
     async def conversation() -> T:
         place = address.find(url, home=home)
@@ -63,8 +63,8 @@ def as_job(
     **options: Any,
 ) -> T:
     """Run `work(job)` for an outside run; Ctrl-C is the business of whoever works."""
-    from nomaflow import address
     from nomaflow.client import AsyncJob
+    from nomaflow.outside import address
 
     place = address.find(url, home=home)
     job = AsyncJob(

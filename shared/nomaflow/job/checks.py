@@ -11,10 +11,10 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from nomaflow import expression, template
 from nomaflow.job import clock_checks, param_schema, step_defaults, words
 from nomaflow.job.problems import Path, Problem, SpecErrors, did_you_mean, real_path
 from nomaflow.job.tables import shown, tables, token_problems
+from nomaflow.language import expression, template
 from nomaflow.steps import registry
 
 _JOB_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nomaflow import dependencies, schedule
+from nomaflow.clock import dependencies, schedule
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.job import circles
 from nomaflow.job.problems import Path, Problem, did_you_mean

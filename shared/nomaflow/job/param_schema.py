@@ -12,8 +12,8 @@ from typing import Any
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError, ValidationError
 
-from nomaflow import template
 from nomaflow.job.problems import Path, Problem, SpecErrors, did_you_mean, written
+from nomaflow.language import template
 
 _YES = {"true", "yes", "on", "1"}
 _NO = {"false", "no", "off", "0"}

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nomaflow import template
 from nomaflow.job import param_schema
 from nomaflow.job.problems import Path, Problem, SpecErrors, did_you_mean, written
+from nomaflow.language import template
 
 if TYPE_CHECKING:
     from nomaflow.job.spec import JobSpec, PresetSpec

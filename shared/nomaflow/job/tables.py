@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nomaflow import template
 from nomaflow.job.problems import Path, Problem
+from nomaflow.language import template
 
 
 def tables(job: Mapping[str, Any], key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Any
 
-from nomaflow import schedule
+from nomaflow.clock import schedule
 from nomaflow.errors import NomaflowError
 from nomaflow.job import step_defaults, words
 from nomaflow.job.problems import Path, Problem, written

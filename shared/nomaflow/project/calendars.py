@@ -9,8 +9,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path as FilePath
 from typing import Any
 
-from nomaflow import calendars, ics
-from nomaflow.calendars import Blackout
+from nomaflow.clock import calendars, ics
+from nomaflow.clock.calendars import Blackout
 from nomaflow.errors import NomaflowError
 from nomaflow.job.problems import Path, did_you_mean, written
 from nomaflow.project import files, toml_text

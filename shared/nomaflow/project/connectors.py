@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nomaflow import template
 from nomaflow.connectors import spec as connector_spec
 from nomaflow.connectors.spec import ConnectorSpec
 from nomaflow.job.problems import Path, did_you_mean, real_path, sentence, written
+from nomaflow.language import template
 from nomaflow.project import toml_text
 from nomaflow.project.jobs import FileProblem
 

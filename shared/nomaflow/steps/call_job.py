@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from nomaflow import template
 from nomaflow.errors import StepError
+from nomaflow.language import template
 from nomaflow.steps.base import ChildEnd, Interrupt, JobCall, Step, StepResult, StepRunContext
 from nomaflow.steps.counting import counted
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nomaflow.dependencies import Standing
+from nomaflow.clock.dependencies import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Collection

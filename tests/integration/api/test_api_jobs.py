@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 
-from nomaflow import catalog
+from nomaflow.in_force import catalog
 
 CREATE = """mutation ($input: JobInput!) { jobCreate(input: $input) {
   job { name revision } errors { code message path } } }"""

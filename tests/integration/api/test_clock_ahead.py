@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nomaflow import catalog, switches
-from nomaflow.calendars import Action, Blackout
+from nomaflow.clock.calendars import Action, Blackout
+from nomaflow.in_force import catalog, switches
 
 STEP = {"name": "a", "type": "sql_query", "connector": "default", "query": "SELECT 1"}
 CALENDAR = """query ($since: DateTime!, $until: DateTime!, $jobs: [String!], $closed: Boolean,

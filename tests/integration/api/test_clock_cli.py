@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nomaflow import catalog
+from nomaflow.in_force import catalog
 from nomaflow_scheduler import fire
 
 from .conftest import TOKEN

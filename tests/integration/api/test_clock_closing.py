@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nomaflow import catalog
+from nomaflow.in_force import catalog
 from nomaflow_scheduler import fire
 
 STEP = {"name": "a", "type": "sql_query", "connector": "default", "query": "SELECT 1"}

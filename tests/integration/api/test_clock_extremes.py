@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from nomaflow import catalog
+from nomaflow.in_force import catalog
 
 STEP = {"name": "a", "type": "sql_query", "connector": "default", "query": "SELECT 1"}
 MOMENTS = (

@@ -7,8 +7,9 @@ import contextlib
 
 import pytest
 
-from nomaflow import catalog, installation
+from nomaflow import installation
 from nomaflow.errors import Failure
+from nomaflow.in_force import catalog
 from nomaflow_api import installing
 from nomaflow_api.backing import Backing
 

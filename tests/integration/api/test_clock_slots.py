@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nomaflow import catalog, switches
-from nomaflow.calendars import Blackout
+from nomaflow.clock.calendars import Blackout
+from nomaflow.in_force import catalog, switches
 from nomaflow.store import schedules
 from nomaflow_scheduler import fire
 

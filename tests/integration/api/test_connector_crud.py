@@ -9,9 +9,9 @@ from urllib.parse import quote, urlsplit
 import pytest
 from workshop import SECRET_KEY, working, workshop
 
-from nomaflow import catalog, connector_changes
 from nomaflow.embedded import wheels
 from nomaflow.errors import NomaflowError
+from nomaflow.in_force import catalog, connector_changes
 from nomaflow.store import connectors
 from nomaflow.vault import Vault
 

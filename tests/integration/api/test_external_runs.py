@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from nomaflow import catalog, external_runs
 from nomaflow.client import AsyncJob, ClientError, Job
+from nomaflow.in_force import catalog
+from nomaflow.outside import external_runs
 
 from .conftest import TOKEN, serve
 

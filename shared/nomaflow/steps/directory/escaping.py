@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from nomaflow import template
+from nomaflow.language import template
 
 
 def within(value: Any, render: Callable[[Any], Any], escape: Callable[[str], str]) -> Any:

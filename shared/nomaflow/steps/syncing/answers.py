@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nomaflow import expression
 from nomaflow.errors import StepError
+from nomaflow.language import expression
 from nomaflow.steps.syncing.paging import Page, Place
 from nomaflow.steps.syncing.settings import Paginate
 

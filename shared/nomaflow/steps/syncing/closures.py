@@ -14,8 +14,8 @@ from typing import Any
 
 from jmespath import visitor
 
-from nomaflow.expression import Expression
-from nomaflow.expression_functions import LONGEST_TEXT, Functions
+from nomaflow.language.expression import Expression
+from nomaflow.language.functions import LONGEST_TEXT, Functions
 
 Closure = Callable[[Any], Any]
 _Node = Mapping[str, Any]

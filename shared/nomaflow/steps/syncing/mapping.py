@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from nomaflow import expression
 from nomaflow.errors import StepError
-from nomaflow.expression import ExpressionError
+from nomaflow.language import expression
+from nomaflow.language.expression import ExpressionError
 from nomaflow.steps.syncing import closures
 
 LARGE = 500

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from nomaflow import expression
+from nomaflow.language import expression
 
 _MAX = re.compile(r"max:(.+)", re.DOTALL)
 NUMBERED = ("page", "offset")

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import ClaimLostError, StepError
-from nomaflow.expression_functions import rfc3339
+from nomaflow.language.functions import rfc3339
 from nomaflow.steps.base import StepResult, StepRunContext
 from nomaflow.steps.counting import counted
 from nomaflow.steps.syncing import pages, targets

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from nomaflow.expression_functions import rfc3339
+from nomaflow.language.functions import rfc3339
 from nomaflow.steps.base import FailedItems
 from nomaflow.steps.counting import counted
 from nomaflow.steps.syncing.largest import Largest

@@ -21,9 +21,9 @@ from websockets.asyncio.client import connect as connect_socket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
-from nomaflow import address
-from nomaflow.address import Address
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.outside import address
+from nomaflow.outside.address import Address
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024

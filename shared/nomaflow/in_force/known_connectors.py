@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from nomaflow import template
 from nomaflow.connectors import outbound, reach
 from nomaflow.connectors import spec as connector_spec
 from nomaflow.errors import Code, NomaflowError, StepError
+from nomaflow.language import template
 from nomaflow.store import connectors
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from nomaflow import calendar_words
-from nomaflow.template_text import TemplateError, Token, listed, pieces, tokens
+from nomaflow.clock import calendar_words
+from nomaflow.language.template_text import TemplateError, Token, listed, pieces, tokens
 
 __all__ = [
     "Scope",

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from nomaflow import clocks, definitions
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.in_force import clocks, definitions
 from nomaflow.store import closures, jobs, schedules, switches
 from nomaflow.store.closures import BlackoutRow
 
 if TYPE_CHECKING:
     from nomaflow.broker.bell import Bell
-    from nomaflow.calendars import Blackout
+    from nomaflow.clock.calendars import Blackout
     from nomaflow.store.database import Connection, Database
     from nomaflow.store.jobs import JobRow
     from nomaflow.store.schedules import ScheduleRow

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from nomaflow import clocks, relations, upstream
-from nomaflow.connector_changes import hidden_connectors
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.in_force import clocks, relations, upstream
+from nomaflow.in_force.connector_changes import hidden_connectors
 from nomaflow.job.spec import JobSpec
 from nomaflow.store import jobs, problems
 

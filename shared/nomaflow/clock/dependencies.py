@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Protocol
 
-from nomaflow import schedule
+from nomaflow.clock import schedule
 from nomaflow.errors import Code, NomaflowError
 
 TODAY = "today"

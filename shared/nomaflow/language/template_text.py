@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nomaflow import calendar_words
+from nomaflow.clock import calendar_words
 from nomaflow.errors import Code, NomaflowError
 
 _PIECE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")

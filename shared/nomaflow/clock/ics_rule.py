@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from nomaflow import ics_rule_text
+from nomaflow.clock import ics_rule_text
+from nomaflow.clock.ics_rule_text import Rule
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.ics_rule_text import Rule
 
 MOST_LOOKS = 500_000
 """Days and periods that all rules of one file together may look at."""

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nomaflow import template
 from nomaflow.connectors import reach, secret_fields
 from nomaflow.connectors import spec as connector_spec
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.in_force.known_connectors import DEFAULT, misplaced, names_in
 from nomaflow.job.problems import Path, Problem, SpecErrors
-from nomaflow.known_connectors import DEFAULT, misplaced, names_in
+from nomaflow.language import template
 from nomaflow.project import connectors as declared
 from nomaflow.store import connectors, job_pages
 from nomaflow.store.problems import ProblemRow

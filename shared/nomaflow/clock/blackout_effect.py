@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from nomaflow import forecast
-from nomaflow.calendars import Action, Blackout
-from nomaflow.forecast import Clock, Closures
+from nomaflow.clock import forecast
+from nomaflow.clock.calendars import Action, Blackout
+from nomaflow.clock.forecast import Clock, Closures
 
 MOST_COUNTED = 50_000
 """Due times that are looked at for all clocks together; beyond them numbers are lower bounds."""

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from nomaflow import definitions, moves
+from nomaflow import moves
 from nomaflow.alerts import decide, facts
 from nomaflow.alerts.facts import Event
 from nomaflow.errors import Code, Failure, NomaflowError
+from nomaflow.in_force import definitions
 from nomaflow.job.problems import Problem, SpecErrors
 from nomaflow.lifecycle import FINAL_RUN, RunStatus
 from nomaflow.store import deliveries, external, history, jobs, logs, runs

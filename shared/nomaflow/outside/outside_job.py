@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import httpx
 
-from nomaflow import address
-from nomaflow.api_client import ClientError, data_of, unreachable
 from nomaflow.errors import Code
+from nomaflow.outside import address
+from nomaflow.outside.api_client import ClientError, data_of, unreachable
 
 T = TypeVar("T")
 Record = dict[str, Any]

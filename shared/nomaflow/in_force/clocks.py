@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from nomaflow import schedule
+from nomaflow.clock import schedule
 from nomaflow.store import jobs, missed, schedules
 
 if TYPE_CHECKING:

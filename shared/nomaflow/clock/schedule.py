@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from nomaflow import cron_text, cron_words
+from nomaflow.clock import cron_text, cron_words
 from nomaflow.errors import Code, NomaflowError
 
 SHORTEST_EVERY = 1.0

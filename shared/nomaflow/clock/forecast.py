@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import groupby
 
-from nomaflow import schedule
-from nomaflow.calendars import Action, Blackout, Calendar
+from nomaflow.clock import schedule
+from nomaflow.clock.calendars import Action, Blackout, Calendar
 
 MOST_JUMPS = 200
 """Closed stretches that are leapt over in search of one fire; closed days in a row are one."""

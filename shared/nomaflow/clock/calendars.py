@@ -10,8 +10,8 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any
 
-from nomaflow import calendar_text
-from nomaflow.calendar_text import Days, Window
+from nomaflow.clock import calendar_text
+from nomaflow.clock.calendar_text import Days, Window
 from nomaflow.errors import Code, NomaflowError
 
 MOST_PATTERNS = 100

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from nomaflow import clocks as declared
-from nomaflow import definitions, forecast
-from nomaflow.calendars import Action, Blackout, Calendar
+from nomaflow.clock import forecast
+from nomaflow.clock.calendars import Action, Blackout, Calendar
+from nomaflow.clock.forecast import Clock, Closures
 from nomaflow.errors import NomaflowError
-from nomaflow.forecast import Clock, Closures
+from nomaflow.in_force import clocks as declared
+from nomaflow.in_force import definitions
 from nomaflow.job import uses
 from nomaflow.store import job_pages, sky
 

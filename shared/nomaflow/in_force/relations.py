@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nomaflow import upstream
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.in_force import upstream
 from nomaflow.job import circles
 from nomaflow.job.problems import did_you_mean
 from nomaflow.plugins import discovery

@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 
 from jmespath import exceptions, visitor
 
-from nomaflow import pattern
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.expression_functions import FUNCTIONS, Functions, arity
-from nomaflow.expression_syntax import Lexer, Parser
+from nomaflow.language import pattern
+from nomaflow.language.functions import FUNCTIONS, Functions, arity
+from nomaflow.language.syntax import Lexer, Parser
 
 LONGEST = 4_000
 DEEPEST = 100

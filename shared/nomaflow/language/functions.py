@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from jmespath import exceptions, functions
 
-from nomaflow import pattern
+from nomaflow.language import pattern
 
 LONGEST_TEXT = 10_000_000
 MOST_DIGITS = 100

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import NoReturn
 
-from nomaflow import ics_rule
+from nomaflow.clock import ics_rule
 from nomaflow.errors import Code, NomaflowError
 
 LARGEST = 1_000_000

@@ -1,0 +1,1 @@
+"""When jobs fire: cron and its words, calendars, forecasts, dependencies. Pure."""

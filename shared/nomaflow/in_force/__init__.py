@@ -1,0 +1,1 @@
+"""What is declared becomes what is in force, and what is switched off by hand."""

@@ -1,0 +1,1 @@
+"""What definitions may say: `${...}`, expressions, patterns. Pure."""
