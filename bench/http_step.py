@@ -22,8 +22,8 @@ from uuid import uuid4
 
 import httpx
 
-from nomaflow.connectors.http import HttpSettings
-from nomaflow.connectors.http_client import HttpClient
+from nomaflow.connectors.http.client import HttpClient
+from nomaflow.connectors.http.connector import HttpSettings
 from nomaflow.errors import StepError
 from nomaflow.steps.http import HttpStep
 

@@ -20,9 +20,10 @@ sys.path.insert(0, str(ROOT / "tests/integration"))
 import directory as slapd  # noqa: E402  the tests' own OpenLDAP
 from step_context import RealContext  # noqa: E402
 
-from nomaflow.connectors import ldap, spec  # noqa: E402
-from nomaflow.connectors.ldap import Search  # noqa: E402
-from nomaflow.connectors.ldap_ber import Wanted  # noqa: E402
+from nomaflow.connectors import spec  # noqa: E402
+from nomaflow.connectors.ldap import connector as ldap  # noqa: E402
+from nomaflow.connectors.ldap.ber import Wanted  # noqa: E402
+from nomaflow.connectors.ldap.connector import Search  # noqa: E402
 from nomaflow.embedded.servers import EmbeddedServers  # noqa: E402
 from nomaflow.steps.ldap_sync import LdapSync  # noqa: E402
 

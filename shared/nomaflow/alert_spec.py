@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from nomaflow.connectors import headers
+from nomaflow.connectors.http import headers
 from nomaflow.job.problems import Problem, sentence
 from nomaflow.language import template
 

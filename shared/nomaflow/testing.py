@@ -20,8 +20,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nomaflow.connectors import http, spec, sql
-from nomaflow.connectors.http import HttpPolicy
+from nomaflow.connectors import spec, sql
+from nomaflow.connectors.http import connector as http
+from nomaflow.connectors.http.connector import HttpPolicy
 from nomaflow.errors import StepError
 from nomaflow.plugins import values
 from nomaflow.plugins.binding import bind

@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from nomaflow.connectors import http, ldap, sql
-from nomaflow.connectors.http import HttpPolicy, HttpSettings
-from nomaflow.connectors.http_client import HttpClient
-from nomaflow.connectors.ldap import LdapSettings
+from nomaflow.connectors import sql
+from nomaflow.connectors.http import connector as http
+from nomaflow.connectors.http.client import HttpClient
+from nomaflow.connectors.http.connector import HttpPolicy, HttpSettings
+from nomaflow.connectors.ldap import connector as ldap
+from nomaflow.connectors.ldap.connector import LdapSettings
 from nomaflow.connectors.spec import (
     ConnectorSpec,
     HttpConnectorSpec,

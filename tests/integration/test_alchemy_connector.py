@@ -3,8 +3,9 @@
 import pytest
 from sqlalchemy import make_url
 
-from nomaflow.connectors import alchemy_pool, spec, sql
-from nomaflow.connectors.alchemy import AlchemyPool
+from nomaflow.connectors import spec, sql
+from nomaflow.connectors.alchemy import pool as alchemy_pool
+from nomaflow.connectors.alchemy.connector import AlchemyPool
 from nomaflow.errors import StepError
 
 

@@ -11,10 +11,11 @@ from loopback import Loopback, as_json
 from pydantic import ValidationError
 from step_context import RealContext
 
-from nomaflow.connectors import check, oauth2, spec, trust
-from nomaflow.connectors.auth import OAuth2Auth
-from nomaflow.connectors.http import HttpPolicy, HttpSettings
-from nomaflow.connectors.http_client import HttpClient, Request
+from nomaflow.connectors import check, spec, trust
+from nomaflow.connectors.http import oauth2
+from nomaflow.connectors.http.auth import OAuth2Auth
+from nomaflow.connectors.http.client import HttpClient, Request
+from nomaflow.connectors.http.connector import HttpPolicy, HttpSettings
 from nomaflow.errors import StepError
 from nomaflow.job.spec import JobSpec, SpecErrors
 from nomaflow.plugins.http import StepHttp

@@ -7,7 +7,7 @@ import pytest
 from loopback import Loopback
 
 from nomaflow.connectors import check, spec
-from nomaflow.connectors.http import HttpPolicy
+from nomaflow.connectors.http.connector import HttpPolicy
 
 
 @pytest.fixture

@@ -6,10 +6,13 @@ import time
 import pytest
 from loopback import Loopback, as_json
 
-from nomaflow.connectors import decoding, http, http_tries, spec
-from nomaflow.connectors.http import HttpPolicy, HttpSettings
-from nomaflow.connectors.http_client import HttpClient, NoAnswerError, Request
-from nomaflow.connectors.http_tries import RefusedError, Tries
+from nomaflow.connectors import spec
+from nomaflow.connectors.http import connector as http
+from nomaflow.connectors.http import decoding
+from nomaflow.connectors.http import tries as http_tries
+from nomaflow.connectors.http.client import HttpClient, NoAnswerError, Request
+from nomaflow.connectors.http.connector import HttpPolicy, HttpSettings
+from nomaflow.connectors.http.tries import RefusedError, Tries
 from nomaflow.errors import StepError
 
 KEPT = {"Connection": "keep-alive"}

@@ -12,9 +12,10 @@ import pytest
 from loopback import Loopback
 from step_context import RealContext
 
-from nomaflow.connectors import http, outbound, spec
-from nomaflow.connectors.http import HttpPolicy, HttpSettings
-from nomaflow.connectors.http_client import HttpClient, Request
+from nomaflow.connectors import outbound, spec
+from nomaflow.connectors.http import connector as http
+from nomaflow.connectors.http.client import HttpClient, Request
+from nomaflow.connectors.http.connector import HttpPolicy, HttpSettings
 from nomaflow.errors import StepError
 from nomaflow.plugins.http import StepHttp
 from nomaflow.steps.http import HttpStep

@@ -11,7 +11,7 @@ from loopback import Loopback, as_json
 from step_context import RealContext
 
 from nomaflow.connectors import check, spec
-from nomaflow.connectors.http import HttpPolicy
+from nomaflow.connectors.http.connector import HttpPolicy
 from nomaflow.errors import StepError
 from nomaflow.steps.http import HttpStep
 

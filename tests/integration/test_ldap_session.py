@@ -8,10 +8,12 @@ import pytest
 from directory import CURBED, PEOPLE, READER_PASSWORD
 from ldap_stub import cookie, done, entry, entry_of, reference, said, serving, string, tlv
 
-from nomaflow.connectors import check, ldap, ldap_schema, spec
-from nomaflow.connectors.http import HttpPolicy
-from nomaflow.connectors.ldap import Search
-from nomaflow.connectors.ldap_ber import Wanted
+from nomaflow.connectors import check, spec
+from nomaflow.connectors.http.connector import HttpPolicy
+from nomaflow.connectors.ldap import connector as ldap
+from nomaflow.connectors.ldap import schema as ldap_schema
+from nomaflow.connectors.ldap.ber import Wanted
+from nomaflow.connectors.ldap.connector import Search
 from nomaflow.errors import StepError
 
 ALL = Search(PEOPLE, "(objectClass=inetOrgPerson)", "subtree", ("uid", "mail"))

@@ -9,8 +9,8 @@ from ldap_stub import done, entry, serving
 from workshop import working, workshop
 
 from nomaflow import dispatch
-from nomaflow.connectors import ldap
-from nomaflow.connectors.http import HttpPolicy
+from nomaflow.connectors.http.connector import HttpPolicy
+from nomaflow.connectors.ldap import connector as ldap
 from nomaflow.connectors.spec import LdapConnectorSpec
 from nomaflow.errors import StepError
 

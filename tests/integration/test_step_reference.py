@@ -9,7 +9,8 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from nomaflow.connectors import auth, spec
+from nomaflow.connectors import spec
+from nomaflow.connectors.http import auth
 from nomaflow.steps import registry
 
 ROOT = Path(__file__).parents[2]

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nomaflow.connectors import decoding, headers, http_client, outbound
-from nomaflow.connectors.auth import ApiKeyAuth
-from nomaflow.connectors.http import HttpPolicy, HttpSettings
-from nomaflow.connectors.http_client import HttpClient, Request
-from nomaflow.connectors.http_hops import Hop
+from nomaflow.connectors import outbound
+from nomaflow.connectors.http import client as http_client
+from nomaflow.connectors.http import decoding, headers
+from nomaflow.connectors.http.auth import ApiKeyAuth
+from nomaflow.connectors.http.client import HttpClient, Request
+from nomaflow.connectors.http.connector import HttpPolicy, HttpSettings
+from nomaflow.connectors.http.hops import Hop
 from nomaflow.errors import StepError
 
 OPEN = HttpPolicy(allow_private=True)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nomaflow.connectors import ldap_ber
-from nomaflow.connectors.ldap_ber import BerError, Wanted
+from nomaflow.connectors.ldap import ber as ldap_ber
+from nomaflow.connectors.ldap.ber import BerError, Wanted
 
 quick = settings(deadline=None, max_examples=60)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import parse_dn
 
-from nomaflow.connectors import ldap_filter
+from nomaflow.connectors.ldap import filter as ldap_filter
 
 quick = settings(deadline=None, max_examples=60)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nomaflow.connectors import ldap_schema
+from nomaflow.connectors.ldap import schema as ldap_schema
 from nomaflow.steps.directory import attributes, values
 from nomaflow.steps.directory.values import Column, Kind, Unfit, converter
 

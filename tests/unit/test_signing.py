@@ -12,8 +12,8 @@ import httpx
 import httpx_auth._aws
 import pytest
 
-from nomaflow.connectors import signing
-from nomaflow.connectors.auth import AwsSigV4Auth
+from nomaflow.connectors.http import signing
+from nomaflow.connectors.http.auth import AwsSigV4Auth
 
 SUITE_SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 S3_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"

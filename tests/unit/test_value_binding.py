@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from nomaflow.connectors.binding import Bound, bind
+from nomaflow.connectors.postgres.binding import Bound, bind
 from nomaflow.errors import StepError
 
 

@@ -20,7 +20,7 @@ import structlog
 from nomaflow import vault
 from nomaflow.broker import connection, listen
 from nomaflow.broker.bell import CATALOG, NEWS, Bell
-from nomaflow.connectors.http import HttpPolicy
+from nomaflow.connectors.http.connector import HttpPolicy
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.in_force import catalog
 from nomaflow.in_force.known_connectors import KnownConnectors

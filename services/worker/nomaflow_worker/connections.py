@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from nomaflow.connectors import http, ldap, sql
-from nomaflow.connectors.http_client import HttpClient
+from nomaflow.connectors import sql
+from nomaflow.connectors.http import connector as http
+from nomaflow.connectors.http.client import HttpClient
+from nomaflow.connectors.ldap import connector as ldap
 from nomaflow.connectors.spec import HttpConnectorSpec, LdapConnectorSpec, SqlConnectorSpec
 from nomaflow.errors import NomaflowError, StepError
 from nomaflow.in_force.known_connectors import DEFAULT
@@ -17,8 +19,8 @@ from nomaflow.in_force.known_connectors import DEFAULT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from nomaflow.connectors.http import HttpPolicy, HttpSettings
-    from nomaflow.connectors.ldap import LdapSettings
+    from nomaflow.connectors.http.connector import HttpPolicy, HttpSettings
+    from nomaflow.connectors.ldap.connector import LdapSettings
     from nomaflow.connectors.spec import ConnectorSpec
     from nomaflow.connectors.sql import Session, SqlConnector, SqlPool
     from nomaflow.in_force.known_connectors import KnownConnectors

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from nomaflow.connectors.http import HttpPolicy
-    from nomaflow.connectors.http_client import HttpClient
-    from nomaflow.connectors.ldap import LdapSettings
+    from nomaflow.connectors.http.client import HttpClient
+    from nomaflow.connectors.http.connector import HttpPolicy
+    from nomaflow.connectors.ldap.connector import LdapSettings
     from nomaflow.connectors.spec import LdapConnectorSpec
     from nomaflow.connectors.sql import SqlConnector
     from nomaflow.steps.base import (

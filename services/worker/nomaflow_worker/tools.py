@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nomaflow.connectors.http import HttpPolicy
+from nomaflow.connectors.http.connector import HttpPolicy
 from nomaflow_worker.children import Children
 
 if TYPE_CHECKING:

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from nomaflow.connectors import http, http_client, ldap, ldap_schema, sql
-from nomaflow.connectors.http import HttpPolicy
+from nomaflow.connectors import sql
+from nomaflow.connectors.http import client as http_client
+from nomaflow.connectors.http import connector as http
+from nomaflow.connectors.http.connector import HttpPolicy
+from nomaflow.connectors.ldap import connector as ldap
+from nomaflow.connectors.ldap import schema as ldap_schema
 from nomaflow.connectors.spec import (
     ConnectorSpec,
     HttpConnectorSpec,

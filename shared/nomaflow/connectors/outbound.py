@@ -13,8 +13,9 @@ from typing import Any
 import httpcore
 import httpx
 
-from nomaflow.connectors import headers, racing, trust
-from nomaflow.connectors.http import HttpPolicy, HttpSettings
+from nomaflow.connectors import racing, trust
+from nomaflow.connectors.http import headers
+from nomaflow.connectors.http.connector import HttpPolicy, HttpSettings
 from nomaflow.errors import StepError
 
 KEEP_ALIVE_SECONDS = 4.0

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from nomaflow.connectors.auth import OAuth2Auth
+from nomaflow.connectors.http.auth import OAuth2Auth
 from nomaflow.connectors.spec import (
     ConnectorSpec,
     HttpConnectorSpec,

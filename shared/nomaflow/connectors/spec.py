@@ -19,8 +19,9 @@ from pydantic import (
     model_validator,
 )
 
-from nomaflow.connectors import ldap_url, query_params, statement
-from nomaflow.connectors.auth import Auth, Headers
+from nomaflow.connectors import query_params, statement
+from nomaflow.connectors.http.auth import Auth, Headers
+from nomaflow.connectors.ldap import url as ldap_url
 from nomaflow.connectors.query_params import ParamType
 from nomaflow.errors import Code, NomaflowError
 

@@ -153,11 +153,11 @@ class SqlPool(ABC):
 
 
 _DRIVERS = {
-    "postgresql": "nomaflow.connectors.postgres",
-    "mysql": "nomaflow.connectors.mysql",
-    "sqlite": "nomaflow.connectors.sqlite",
-    "oracle": "nomaflow.connectors.alchemy",
-    "mssql": "nomaflow.connectors.alchemy",
+    "postgresql": "nomaflow.connectors.postgres.connector",
+    "mysql": "nomaflow.connectors.mysql.connector",
+    "sqlite": "nomaflow.connectors.sqlite.connector",
+    "oracle": "nomaflow.connectors.alchemy.connector",
+    "mssql": "nomaflow.connectors.alchemy.connector",
 }
 _ALIASES = {"postgres": "postgresql", "mariadb": "mysql", "sqlserver": "mssql", "sqlite3": "sqlite"}
 _EXTRAS = ("mysql", "sqlite", "oracle", "mssql")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from nomaflow.connectors.http import HttpSettings
-from nomaflow.connectors.http_client import HttpClient, Reply, Request
+from nomaflow.connectors.http.client import HttpClient, Reply, Request
+from nomaflow.connectors.http.connector import HttpSettings
 from nomaflow.errors import StepError
 
 _EXCERPT = 2000

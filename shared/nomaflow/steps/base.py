@@ -10,8 +10,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from nomaflow.connectors.http_client import HttpClient
-from nomaflow.connectors.ldap import LdapSettings
+from nomaflow.connectors.http.client import HttpClient
+from nomaflow.connectors.ldap.connector import LdapSettings
 from nomaflow.connectors.spec import LdapConnectorSpec
 from nomaflow.connectors.sql import SqlConnector
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from nomaflow.connectors import http_tries
-from nomaflow.connectors.auth import Auth, Headers
-from nomaflow.connectors.http_client import IDEMPOTENT, HttpClient, Reply, Request
-from nomaflow.connectors.http_tries import LONGEST_WAIT, RefusedError, Tries
+from nomaflow.connectors.http import tries as http_tries
+from nomaflow.connectors.http.auth import Auth, Headers
+from nomaflow.connectors.http.client import IDEMPOTENT, HttpClient, Reply, Request
+from nomaflow.connectors.http.tries import LONGEST_WAIT, RefusedError, Tries
 from nomaflow.steps.base import Interrupt, Step, StepResult, StepRunContext
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]

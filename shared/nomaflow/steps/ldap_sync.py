@@ -10,9 +10,12 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
-from nomaflow.connectors import ldap, ldap_filter, ldap_schema, ldap_url
-from nomaflow.connectors.ldap import LdapSession, LdapSettings, Search
-from nomaflow.connectors.ldap_ber import Wanted
+from nomaflow.connectors.ldap import connector as ldap
+from nomaflow.connectors.ldap import filter as ldap_filter
+from nomaflow.connectors.ldap import schema as ldap_schema
+from nomaflow.connectors.ldap import url as ldap_url
+from nomaflow.connectors.ldap.ber import Wanted
+from nomaflow.connectors.ldap.connector import LdapSession, LdapSettings, Search
 from nomaflow.connectors.spec import LdapConnectorSpec
 from nomaflow.errors import StepError
 from nomaflow.steps.base import Interrupt, Step, StepResult, StepRunContext

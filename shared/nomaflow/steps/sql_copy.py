@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.base import Interrupt, Step, StepResult, StepRunContext

@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Any
 
 from nomaflow import step_context
-from nomaflow.connectors import http, spec, sql
-from nomaflow.connectors.http import HttpPolicy
+from nomaflow.connectors import spec, sql
+from nomaflow.connectors.http import connector as http
+from nomaflow.connectors.http.connector import HttpPolicy
 from nomaflow.errors import StepError
 from nomaflow.plugins.http import StepHttp
 from nomaflow.plugins.level_log import LevelLog

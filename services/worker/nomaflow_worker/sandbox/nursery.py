@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nomaflow.connectors import postgres, trust
+from nomaflow.connectors import trust
+from nomaflow.connectors.postgres import connector as postgres
 from nomaflow_worker.sandbox import child, guardian, isolation, processes, wire
 from nomaflow_worker.sandbox.lease_page import LeasePage
 

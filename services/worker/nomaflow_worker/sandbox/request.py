@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from nomaflow.connectors.http import HttpPolicy
+from nomaflow.connectors.http.connector import HttpPolicy
 from nomaflow.errors import ClaimLostError
 from nomaflow.plugins import rows, values
 from nomaflow.step_context import EarlierStep

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
-from nomaflow.connectors.ldap_schema import Schema
+from nomaflow.connectors.ldap.schema import Schema
 from nomaflow.errors import StepError
 from nomaflow.steps.directory.rows import DN
 

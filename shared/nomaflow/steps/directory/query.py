@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, cast
 
 from nomaflow.connectors import statement
-from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.connectors.sql import SqlConnector, named_query
 from nomaflow.errors import StepError
 from nomaflow.steps.directory.batch import Batch, Failures, Text

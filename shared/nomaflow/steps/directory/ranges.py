@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from nomaflow.connectors import ldap, ldap_ber
-from nomaflow.connectors.ldap import LdapSession, LdapSettings, Search
-from nomaflow.connectors.ldap_ber import Cell, Entry, Wanted
+from nomaflow.connectors.ldap import ber as ldap_ber
+from nomaflow.connectors.ldap import connector as ldap
+from nomaflow.connectors.ldap.ber import Cell, Entry, Wanted
+from nomaflow.connectors.ldap.connector import LdapSession, LdapSettings, Search
 from nomaflow.errors import StepError
 
 LONGEST = 64 * 1024 * 1024

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from nomaflow.connectors import ldap_ber
-from nomaflow.connectors.ldap_ber import Entry
+from nomaflow.connectors.ldap import ber as ldap_ber
+from nomaflow.connectors.ldap.ber import Entry
 from nomaflow.steps.directory.batch import Batch, Text
 from nomaflow.steps.directory.values import Column, Unfit, converter
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from nomaflow.connectors.ldap_ber import Cell
+from nomaflow.connectors.ldap.ber import Cell
 
 GUIDS = frozenset(
     {"objectguid", "msexchmailboxguid", "msexcharchiveguid", "ms-ds-consistencyguid"}

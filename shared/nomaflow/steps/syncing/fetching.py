@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import httpx
 
-from nomaflow.connectors import headers, http_address
-from nomaflow.connectors.http_client import HttpClient, Reply, Request
-from nomaflow.connectors.http_tries import LONGEST_WAIT, RefusedError, Tries
+from nomaflow.connectors.http import address as http_address
+from nomaflow.connectors.http import headers
+from nomaflow.connectors.http.client import HttpClient, Reply, Request
+from nomaflow.connectors.http.tries import LONGEST_WAIT, RefusedError, Tries
 from nomaflow.errors import StepError
 from nomaflow.steps.base import StepRunContext
 from nomaflow.steps.http import HttpStep

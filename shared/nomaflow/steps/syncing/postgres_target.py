@@ -9,9 +9,9 @@ from typing import Any
 
 import asyncpg
 
-from nomaflow.connectors import postgres_errors
-from nomaflow.connectors.binding import as_text
-from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.postgres import errors as postgres_errors
+from nomaflow.connectors.postgres.binding import as_text
+from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying.naming import qualified, quoted
 from nomaflow.steps.syncing.settings import Target

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nomaflow.connectors import statement
-from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.connectors.spec import NamedQuery, SqlConnectorSpec
 from nomaflow.connectors.sql import Result, SqlConnector, named_query
 from nomaflow.errors import StepError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nomaflow.connectors.http_client import IDEMPOTENT
+from nomaflow.connectors.http.client import IDEMPOTENT
 from nomaflow.steps import json_values
 from nomaflow.steps.base import StepResult, StepRunContext
 from nomaflow.steps.counting import counted

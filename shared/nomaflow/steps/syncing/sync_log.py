@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.syncing.settings import LogTable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.steps.syncing import plain_target, postgres_target, query_target
 from nomaflow.steps.syncing.settings import Target

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nomaflow.connectors import mysql_errors
-from nomaflow.connectors.mysql import MysqlConnector
+from nomaflow.connectors.mysql import errors as mysql_errors
+from nomaflow.connectors.mysql.connector import MysqlConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying.kinds import SPOKEN, Field, Sheet
 from nomaflow.steps.copying.mysql.naming import listed, quoted

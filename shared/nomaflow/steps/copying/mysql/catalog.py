@@ -8,7 +8,7 @@ from typing import Any
 
 from asyncmy.constants import FIELD_TYPE, FLAG
 
-from nomaflow.connectors.mysql import MysqlConnector
+from nomaflow.connectors.mysql.connector import MysqlConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying.kinds import Field, Kind, Sheet, Word
 from nomaflow.steps.copying.mysql.naming import qualified

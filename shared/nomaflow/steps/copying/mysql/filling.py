@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nomaflow.connectors import mysql_values
-from nomaflow.connectors.mysql import MysqlConnector
+from nomaflow.connectors.mysql import values as mysql_values
+from nomaflow.connectors.mysql.connector import MysqlConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying import lines
 from nomaflow.steps.copying.flow import through

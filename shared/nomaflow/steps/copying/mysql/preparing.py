@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nomaflow.connectors.mysql import MysqlConnector
+from nomaflow.connectors.mysql.connector import MysqlConnector
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying import matching

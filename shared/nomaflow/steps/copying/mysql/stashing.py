@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from nomaflow.connectors.mysql import MysqlConnector
+from nomaflow.connectors.mysql.connector import MysqlConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying.kinds import Passage, Sheet
 from nomaflow.steps.copying.mysql.apply import STASH

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import random
 
-from nomaflow.connectors.mysql import MysqlConnector
+from nomaflow.connectors.mysql.connector import MysqlConnector
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying.kinds import Sheet

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from nomaflow.connectors.mysql import MysqlConnector
+from nomaflow.connectors.mysql.connector import MysqlConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying import dress
 from nomaflow.steps.copying.kinds import Field, Word

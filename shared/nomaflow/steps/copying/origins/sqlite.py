@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from nomaflow.connectors.sqlite import SqliteConnector
+from nomaflow.connectors.sqlite.connector import SqliteConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying import dress
 from nomaflow.steps.copying.naming import quoted

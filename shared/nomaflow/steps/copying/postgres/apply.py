@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying.naming import listed, quoted
 from nomaflow.steps.copying.orders import Changes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying.naming import qualified, quoted
 from nomaflow.steps.copying.postgres.columns import Crossing

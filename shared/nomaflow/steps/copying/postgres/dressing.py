@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.steps.copying import dress
 from nomaflow.steps.copying.kinds import Word
 from nomaflow.steps.copying.naming import quoted

@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.steps.base import StepLog
 
 READERS_WAIT_MS = 100

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import asyncpg
 
-from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.base import StepRunContext

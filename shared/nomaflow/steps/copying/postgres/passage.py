@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.steps.copying.orders import Passed
 
 Format = Literal["binary", "text"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nomaflow.connectors import statement
-from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying.naming import qualified, quoted
 from nomaflow.steps.copying.postgres import catalog

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying.naming import listed, qualified, quoted
 from nomaflow.steps.copying.orders import Passed

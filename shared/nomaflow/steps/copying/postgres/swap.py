@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.steps.copying.naming import qualified, quoted
 from nomaflow.steps.copying.postgres import bare, catalog, guard
 from nomaflow.steps.copying.postgres.apply import Stash

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from nomaflow.connectors.postgres import PostgresConnector
+from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying import origins

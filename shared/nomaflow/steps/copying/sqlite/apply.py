@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nomaflow.connectors.sqlite import SqliteConnector
+from nomaflow.connectors.sqlite.connector import SqliteConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying.kinds import Sheet
 from nomaflow.steps.copying.naming import listed, quoted

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nomaflow.connectors import statement
-from nomaflow.connectors.sqlite import SqliteConnector
+from nomaflow.connectors.sqlite.connector import SqliteConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying.kinds import Field, Kind, Sheet, Word
 from nomaflow.steps.copying.naming import qualified, quoted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nomaflow.connectors.sql import SqlConnector
-from nomaflow.connectors.sqlite import SqliteConnector
+from nomaflow.connectors.sqlite.connector import SqliteConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying.kinds import Sheet
 from nomaflow.steps.copying.orders import Orders

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nomaflow.connectors.sql import SqlConnector
-from nomaflow.connectors.sqlite import SqliteConnector
+from nomaflow.connectors.sqlite.connector import SqliteConnector
 from nomaflow.errors import StepError
 from nomaflow.steps.copying import cells, matching
 from nomaflow.steps.copying.flow import through

@@ -8,9 +8,11 @@ from typing import Any
 
 from asyncmy.constants.CLIENT import FOUND_ROWS, LOCAL_FILES
 
-from nomaflow.connectors import location, mysql_errors, mysql_values
+from nomaflow.connectors import location
 from nomaflow.connectors.lending import CANCEL_SECONDS, Connections
-from nomaflow.connectors.mysql_server import Server
+from nomaflow.connectors.mysql import errors as mysql_errors
+from nomaflow.connectors.mysql import values as mysql_values
+from nomaflow.connectors.mysql.server import Server
 from nomaflow.connectors.spec import SqlConnectorSpec
 from nomaflow.errors import StepError
 

@@ -13,13 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nomaflow.connectors.http_client import (
-    IDEMPOTENT,
-    HttpClient,
-    NoAnswerError,
-    Reply,
-    Request,
-)
+from nomaflow.connectors.http.client import IDEMPOTENT, HttpClient, NoAnswerError, Reply, Request
 from nomaflow.errors import StepError
 
 LONGEST_WAIT = 300.0

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import httpx
 
 from nomaflow.connectors import outbound
-from nomaflow.connectors.ldap import LdapSettings
+from nomaflow.connectors.ldap.connector import LdapSettings
 from nomaflow.errors import StepError
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from nomaflow.connectors import statement
-from nomaflow.connectors.binding import as_text, bind
+from nomaflow.connectors.postgres.binding import as_text, bind
 from nomaflow.errors import StepError
 
 _KEPT = 100

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import httpx
 
-from nomaflow.connectors import decoding, headers, http_address
+from nomaflow.connectors.http import address as http_address
+from nomaflow.connectors.http import decoding, headers
 from nomaflow.errors import StepError
 
 _CROSSES_HOSTS = frozenset({"accept", "accept-language", "user-agent"})

@@ -8,8 +8,8 @@ from urllib.parse import unquote
 
 import httpx
 
-from nomaflow.connectors import headers, signing
-from nomaflow.connectors.auth import (
+from nomaflow.connectors.http import headers, signing
+from nomaflow.connectors.http.auth import (
     AnyAuth,
     ApiKeyAuth,
     AwsSigV4Auth,
@@ -17,7 +17,7 @@ from nomaflow.connectors.auth import (
     BearerAuth,
     OAuth2Auth,
 )
-from nomaflow.connectors.oauth2 import Post, Tokens
+from nomaflow.connectors.http.oauth2 import Post, Tokens
 from nomaflow.errors import StepError
 
 AUTHORIZATION = "authorization"

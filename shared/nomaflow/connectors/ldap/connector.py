@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal, Protocol
 
-from nomaflow.connectors.http import HttpPolicy
-from nomaflow.connectors.ldap_ber import Entry, Wanted
-from nomaflow.connectors.ldap_url import Encryption, is_loopback, parts
+from nomaflow.connectors.http.connector import HttpPolicy
+from nomaflow.connectors.ldap.ber import Entry, Wanted
+from nomaflow.connectors.ldap.url import Encryption, is_loopback, parts
 from nomaflow.connectors.spec import LdapConnectorSpec
 from nomaflow.errors import StepError
 
@@ -122,6 +122,6 @@ async def open(settings: LdapSettings) -> LdapSession:  # noqa: A001  connectors
     the credentials or the certificate are refused.
     """
     # ldap3 takes a fifth of a second to load, and most programs never need it.
-    module: Any = import_module("nomaflow.connectors.ldap_session")
+    module: Any = import_module("nomaflow.connectors.ldap.session")
     session: LdapSession = await module.open_session(settings)
     return session

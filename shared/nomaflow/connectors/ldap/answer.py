@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from nomaflow.connectors import ldap_ber
-from nomaflow.connectors.ldap_ber import BerError, Frame
+from nomaflow.connectors.ldap import ber as ldap_ber
+from nomaflow.connectors.ldap.ber import BerError, Frame
 from nomaflow.errors import StepError
 
 CHUNK_BYTES = 2 * 1024 * 1024

@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote_to_bytes
 import httpx
 from httpx_auth import AWS4Auth
 
-from nomaflow.connectors.auth import AwsSigV4Auth
+from nomaflow.connectors.http.auth import AwsSigV4Auth
 
 SIGNED = ("authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token")
 

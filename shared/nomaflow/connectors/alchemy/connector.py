@@ -18,7 +18,7 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nomaflow.connectors import statement
-from nomaflow.connectors.alchemy_pool import DRIVER, AlchemyConnections, failed, url_of
+from nomaflow.connectors.alchemy.pool import DRIVER, AlchemyConnections, failed, url_of
 from nomaflow.connectors.borrowed import BorrowedConnector, command_of, values_of
 from nomaflow.connectors.spec import SqlConnectorSpec
 from nomaflow.connectors.sql import Params, Result, Session, SqlPool, dialect_of

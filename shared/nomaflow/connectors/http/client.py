@@ -13,17 +13,14 @@ from typing import Any, Self
 
 import httpx
 
-from nomaflow.connectors import (
-    decoding,
-    headers,
-    http_address,
-    http_auth,
-    http_body,
-    outbound,
-)
-from nomaflow.connectors.auth import AnyAuth
-from nomaflow.connectors.http import HttpSettings
-from nomaflow.connectors.http_hops import Hop
+from nomaflow.connectors import outbound
+from nomaflow.connectors.http import address as http_address
+from nomaflow.connectors.http import body as http_body
+from nomaflow.connectors.http import credentials as http_auth
+from nomaflow.connectors.http import decoding, headers
+from nomaflow.connectors.http.auth import AnyAuth
+from nomaflow.connectors.http.connector import HttpSettings
+from nomaflow.connectors.http.hops import Hop
 from nomaflow.errors import StepError
 
 CONNECT_SECONDS = 10.0

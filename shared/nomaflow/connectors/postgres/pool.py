@@ -9,8 +9,9 @@ from urllib.parse import parse_qsl
 
 import asyncpg
 
-from nomaflow.connectors import location, postgres_errors
+from nomaflow.connectors import location
 from nomaflow.connectors.lending import CANCEL_SECONDS, CONNECT_SECONDS, Connections
+from nomaflow.connectors.postgres import errors as postgres_errors
 from nomaflow.connectors.spec import SqlConnectorSpec
 from nomaflow.errors import StepError
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from nomaflow.connectors import headers
-from nomaflow.connectors.auth import AnyAuth
+from nomaflow.connectors.http import headers
+from nomaflow.connectors.http.auth import AnyAuth
 from nomaflow.connectors.spec import HttpConnectorSpec
 from nomaflow.errors import StepError
 

@@ -8,11 +8,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from nomaflow.connectors import sqlite_values, statement
+from nomaflow.connectors import statement
 from nomaflow.connectors.borrowed import BorrowedConnector, command_of, values_of
 from nomaflow.connectors.spec import SqlConnectorSpec
 from nomaflow.connectors.sql import Params, Result, Session, SqlPool
-from nomaflow.connectors.sqlite_pool import DRIVER, OUT_OF_TIME, Database, SqliteConnections, failed
+from nomaflow.connectors.sqlite import values as sqlite_values
+from nomaflow.connectors.sqlite.pool import DRIVER, OUT_OF_TIME, Database, SqliteConnections, failed
 from nomaflow.errors import StepError
 
 

@@ -22,11 +22,13 @@ from ldap3.core.exceptions import LDAPExceptionError
 from ldap3.operation.search import search_operation
 from ldap3.protocol.rfc2696 import paged_search_control
 
-from nomaflow.connectors import ldap_addresses, ldap_ber, ldap_errors
-from nomaflow.connectors.ldap import Chunk, LdapSettings, Search
-from nomaflow.connectors.ldap_answer import CHUNK_BYTES, CHUNK_ENTRIES, Answer
-from nomaflow.connectors.ldap_ber import BerError, Entry, Frame, Wanted
-from nomaflow.connectors.ldap_tls import VerifiedTls
+from nomaflow.connectors.ldap import addresses as ldap_addresses
+from nomaflow.connectors.ldap import ber as ldap_ber
+from nomaflow.connectors.ldap import errors as ldap_errors
+from nomaflow.connectors.ldap.answer import CHUNK_BYTES, CHUNK_ENTRIES, Answer
+from nomaflow.connectors.ldap.ber import BerError, Entry, Frame, Wanted
+from nomaflow.connectors.ldap.connector import Chunk, LdapSettings, Search
+from nomaflow.connectors.ldap.tls import VerifiedTls
 from nomaflow.errors import StepError
 
 _RECEIVED = 256 * 1024

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from nomaflow.connectors.ldap_ber import Result
+from nomaflow.connectors.ldap.ber import Result
 from nomaflow.errors import Category, StepError
 
 SUCCESS = 0

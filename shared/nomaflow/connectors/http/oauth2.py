@@ -13,8 +13,8 @@ from urllib.parse import quote_plus, urlencode
 
 import httpx
 
-from nomaflow.connectors import headers
-from nomaflow.connectors.auth import OAuth2Auth
+from nomaflow.connectors.http import headers
+from nomaflow.connectors.http.auth import OAuth2Auth
 from nomaflow.errors import StepError
 
 FETCH_SECONDS = 30.0

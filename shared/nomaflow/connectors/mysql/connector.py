@@ -6,10 +6,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from nomaflow.connectors import mysql_errors, mysql_values, statement
+from nomaflow.connectors import statement
 from nomaflow.connectors.borrowed import BorrowedConnector, command_of, values_of
-from nomaflow.connectors.mysql_pool import MysqlConnections, mark
-from nomaflow.connectors.mysql_server import Answer, Reading, Server
+from nomaflow.connectors.mysql import errors as mysql_errors
+from nomaflow.connectors.mysql import values as mysql_values
+from nomaflow.connectors.mysql.pool import MysqlConnections, mark
+from nomaflow.connectors.mysql.server import Answer, Reading, Server
 from nomaflow.connectors.spec import SqlConnectorSpec
 from nomaflow.connectors.sql import Params, Result, Session, SqlPool
 from nomaflow.errors import StepError

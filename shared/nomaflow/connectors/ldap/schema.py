@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from nomaflow.connectors.ldap import LdapSession, Search
-from nomaflow.connectors.ldap_ber import Wanted
+from nomaflow.connectors.ldap.ber import Wanted
+from nomaflow.connectors.ldap.connector import LdapSession, Search
 from nomaflow.errors import StepError
 
 _DESCRIPTION = re.compile(r"DESC\s+'(?:[^'\\]|\\.)*'")

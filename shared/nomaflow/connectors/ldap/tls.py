@@ -8,7 +8,7 @@ from typing import Any
 import ldap3
 
 from nomaflow.connectors import trust
-from nomaflow.connectors.ldap import LdapSettings
+from nomaflow.connectors.ldap.connector import LdapSettings
 from nomaflow.errors import StepError
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import asyncpg
 
-from nomaflow.connectors import postgres_errors
-from nomaflow.connectors.binding import spelled
-from nomaflow.connectors.postgres_pool import PostgresConnections
-from nomaflow.connectors.postgres_statements import Statements
+from nomaflow.connectors.postgres import errors as postgres_errors
+from nomaflow.connectors.postgres.binding import spelled
+from nomaflow.connectors.postgres.pool import PostgresConnections
+from nomaflow.connectors.postgres.statements import Statements
 from nomaflow.connectors.spec import SqlConnectorSpec
 from nomaflow.connectors.sql import Batch, Params, Result, Row, Session, SqlConnector, SqlPool
 from nomaflow.errors import NomaflowError, StepError

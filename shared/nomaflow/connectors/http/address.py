@@ -9,7 +9,8 @@ from urllib.parse import unquote
 
 import httpx
 
-from nomaflow.connectors import headers, outbound
+from nomaflow.connectors import outbound
+from nomaflow.connectors.http import headers
 from nomaflow.errors import StepError
 
 DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -15,7 +15,7 @@ from pydantic import (
     field_validator,
 )
 
-from nomaflow.connectors import headers
+from nomaflow.connectors.http import headers
 
 _OWN_FIELDS = frozenset({"grant_type", "client_id", "client_secret", "scope", "audience"})
 

@@ -1,0 +1,1 @@
+"""Oracle and SQL Server over SQLAlchemy's asynchronous drivers."""

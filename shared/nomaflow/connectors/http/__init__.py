@@ -1,0 +1,1 @@
+"""HTTP requests: who sends them, where they may go, their bodies, their tries."""
