@@ -74,3 +74,9 @@ def test_times_end_in_at_and_durations_in_seconds(graph):
                 assert name in PLAIN_TIMES or name.endswith(("At", "Until")), f"{type_name}.{name}"
             if name.endswith("Seconds"):
                 assert get_named_type(field.type).name == "Float", f"{type_name}.{name}"
+
+
+@pytest.mark.parametrize("name", ["JobInput", "ScheduleInput"])
+def test_whole_minutes_are_whole_numbers(graph, name):
+    """A client's variable of type Int does not fit a Float."""
+    assert str(graph.type_map[name].fields["catchUpWindowMinutes"].type) == "Int"

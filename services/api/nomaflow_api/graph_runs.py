@@ -258,7 +258,9 @@ class Run(Node):
         resolver=_external,
         description="Set for runs that an outside script executes and reports",
     )
-    sync: SyncResult | None = strawberry.field(resolver=sync_of_run)
+    sync: SyncResult | None = strawberry.field(
+        resolver=sync_of_run, description="Set for runs with an http_sync step"
+    )
     failed_batches: FailedBatchConnection = strawberry.field(
         resolver=batches_of_run, description="Those that failed in it, or that it retries"
     )

@@ -35,7 +35,7 @@ class ScheduleInput:
     params: Json | None = ABSENT
     catch_up: CatchUpPolicy | None = ABSENT
     catch_up_limit: int | None = ABSENT
-    catch_up_window_minutes: float | None = ABSENT
+    catch_up_window_minutes: int | None = ABSENT
     jitter_seconds: float | None = ABSENT
     calendar: str | None = strawberry.field(
         default=ABSENT, description="Instead of the job's; an empty text is no calendar"
@@ -85,7 +85,7 @@ class JobInput:
     overlap: OverlapPolicy | None = ABSENT
     catch_up: CatchUpPolicy | None = ABSENT
     catch_up_limit: int | None = ABSENT
-    catch_up_window_minutes: float | None = ABSENT
+    catch_up_window_minutes: int | None = ABSENT
     jitter_seconds: float | None = ABSENT
     calendar: str | None = ABSENT
     depends_on: list[str] | None = strawberry.field(
