@@ -1,7 +1,8 @@
-"""Failed batches once more: a run of its own that writes what an earlier run could not.
+"""Failed batches once more: runs of their own that write what earlier runs could not.
 
-It follows the definition, parameters and earlier outputs of the run that failed, asks the API for
-nothing, moves no watermark, and leaves the old run as it was.
+Each follows the definition, parameters and earlier outputs of one run that failed, asks the API
+for nothing but pages that could not be fetched, moves no watermark, and leaves the old run as it
+was.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from nomaflow.birth import Wishes
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.in_force import definitions
 from nomaflow.lifecycle import RunStatus
-from nomaflow.store import failed_batches, jobs, step_outputs
+from nomaflow.store import failed_batches, jobs, runs, step_outputs
 from nomaflow.store.births import NewStep
 from nomaflow.store.failed_batches import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from uuid import UUID
 
     from nomaflow.broker.bell import Bell
+    from nomaflow.job.spec import JobSpec
     from nomaflow.store.database import Connection, Database, Record
     from nomaflow.store.failed_batches import FailedBatchRow
     from nomaflow.store.jobs import JobRow
@@ -32,6 +34,8 @@ TRIGGER = "retry"
 """A run that was born so completes an older one; it is no new success of its job's own."""
 OVERRIDE = "failed_batches"
 LIMIT, MOST = 10, 1_000
+MOST_RUNS = 100
+"""So many failed runs are retried at a time, each by a run of its own."""
 NOT_RETRIED = "skipped: only failed batches are retried"
 
 
@@ -49,42 +53,58 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """The run that retries so many batches; None and 0 when there was nothing to retry."""
+    """The runs that retry so many batches in all; none and 0 when there was nothing to retry."""
 
-    run_id: UUID | None
+    run_ids: tuple[UUID, ...]
     batches: int
 
 
 async def start(db: Database, bell: Bell, asked: Asked) -> Retried:
-    """Create a run for open batches of one failed run: the given one, or the job's oldest.
+    """Create a run for open batches of each failed run: the given one, or all of a job's.
 
-    Raises NomaflowError: INVALID for a wrong limit or nothing named, NOT_FOUND for an unknown run
-    or job, BUSY when the job's overlap policy has no room.
+    They take their turns, those of the oldest run first. Raises NomaflowError: INVALID for a wrong
+    limit or nothing named, NOT_FOUND for an unknown run or job, BUSY when the job's overlap policy
+    has no room.
     """
     if asked.run_id is None and asked.job is None:
         raise NomaflowError(Code.INVALID, "name a run or a job whose batches to retry", ("run",))
     if not 1 <= asked.limit <= MOST:
         raise NomaflowError(Code.INVALID, f"`limit` must be between 1 and {MOST}", ("limit",))
     wanted = Wanted(run_id=asked.run_id, job=asked.job, step=asked.step)
+    run_ids: list[UUID] = []
+    retried = 0
     async with db.transaction() as connection:
-        found, _ = await failed_batches.pick(connection, wanted, 1)
-        if found is None:
+        found = await failed_batches.pick(connection, wanted, asked.limit)
+        if not found:
             await _refuse_unknown(connection, asked)
-            return Retried(None, 0)
-        old = await _old(connection, found)
-        job = await jobs.find_by_id(connection, old["job_id"], lock=True, in_force=False)
+            return Retried((), 0)
+        locked = await _locked(connection, await _olds(connection, found))
+        # Once more, now that nobody else starts a run of these jobs.
+        found = await failed_batches.pick(connection, wanted, asked.limit)
+        olds = await _olds(connection, found)
+        for old_id, batches in list(found.items())[:MOST_RUNS]:
+            job = locked.get(olds[old_id]["job_id"])
+            if job is None:  # it has failed since the first look; the next retry finds it
+                continue
+            run_id = await _born(connection, job, olds[old_id], batches, asked, after=run_ids)
+            await failed_batches.give(connection, [batch.id for batch in batches], run_id)
+            run_ids.append(run_id)
+            retried += len(batches)
+    for run_id in run_ids:
+        dispatch.announce(bell, run_id, RunStatus.QUEUED)
+    return Retried(tuple(run_ids), retried)
+
+
+async def _locked(connection: Connection, olds: Mapping[UUID, Record]) -> dict[UUID, JobRow]:
+    """Lock the jobs of these runs, in one order whoever asks."""
+    locked = {}
+    for job_id in sorted({old["job_id"] for old in olds.values()}):
+        job = await jobs.find_by_id(connection, job_id, lock=True, in_force=False)
         if job is None:
-            raise NomaflowError(Code.NOT_FOUND, f"the job of run {found} was removed", ("run",))
-        # Once more, now that nobody else starts a run of this job.
-        _, batches = await failed_batches.pick(
-            connection, replace(wanted, run_id=found), asked.limit
-        )
-        if not batches:
-            return Retried(None, 0)
-        run_id = await _born(connection, job, old, batches, asked)
-        await failed_batches.give(connection, [batch.id for batch in batches], run_id)
-    dispatch.announce(bell, run_id, RunStatus.QUEUED)
-    return Retried(run_id, len(batches))
+            names = ", ".join(str(run) for run, old in olds.items() if old["job_id"] == job_id)
+            raise NomaflowError(Code.NOT_FOUND, f"the job of run {names} was removed", ("run",))
+        locked[job_id] = job
+    return locked
 
 
 async def _born(
@@ -93,6 +113,8 @@ async def _born(
     old: Record,
     batches: Sequence[FailedBatchRow],
     asked: Asked,
+    *,
+    after: Sequence[UUID],
 ) -> UUID:
     revision = old["job_revision"]
     spec = await definitions.of_run(connection, job.id, revision)
@@ -115,12 +137,21 @@ async def _born(
         overrides={**born.overrides, OVERRIDE: told},
         steps=tuple(_step(step, retried, outputs) for step in born.steps),
     )
-    run_id, _ = await dispatch.admit(connection, job.name, _gentle(spec), born)
+    if after and spec.overlap != "allow":
+        await runs.take_turns(connection, after)
+    run_id, _ = await dispatch.admit(connection, job.name, _gentle(spec, first=not after), born)
     return run_id
 
 
-def _gentle(spec: Any) -> Any:
-    """Let a retry take its place like any run, but never end another one for it."""
+def _gentle(spec: JobSpec, *, first: bool) -> JobSpec:
+    """Let a retry take its place like any run, but never end another one for it.
+
+    Those that follow the first wait for it, unless the job's runs may run at once.
+    """
+    if spec.overlap == "allow":
+        return spec
+    if not first:
+        return spec.model_copy(update={"overlap": "queue", "queue_depth": MOST_RUNS + 1})
     return spec.model_copy(update={"overlap": "skip"}) if spec.overlap == "replace" else spec
 
 
@@ -143,12 +174,13 @@ def _wishes(before: Mapping[str, Any]) -> Wishes:
     )
 
 
-async def _old(connection: Connection, run_id: UUID) -> Record:
-    return await connection.fetchrow(
+async def _olds(connection: Connection, run_ids: Iterable[UUID]) -> dict[UUID, Record]:
+    rows = await connection.fetch(
         """SELECT id, job_id, job_revision, overrides, schedule_name, scheduled_for
-           FROM nomaflow.runs WHERE id = $1""",
-        run_id,
+           FROM nomaflow.runs WHERE id = ANY ($1::uuid[])""",
+        list(run_ids),
     )
+    return {row["id"]: row for row in rows}
 
 
 async def _refuse_unknown(connection: Connection, asked: Asked) -> None:

@@ -86,7 +86,7 @@ async def retried(shop, **asked):
     made = await batch_retry.start(
         shop.db, shop.bell, batch_retry.Asked(triggered_by="user:ann", **asked)
     )
-    return made, await shop.end(made.run_id) if made.run_id else None
+    return made, await shop.end(made.run_ids[-1]) if made.run_ids else None
 
 
 async def test_a_failed_batch_is_written_by_a_run_of_its_own(shop):
@@ -134,7 +134,7 @@ fetch = "first"
     assert (await shop.db.fetchval("SELECT status FROM runs WHERE id = $1", run["id"])) == "partial"
     assert await history.newest(shop.db, [done["job_id"]], "succeeded") == {}
     nothing, _ = await retried(shop, job="users")
-    assert (nothing.run_id, nothing.batches) == (None, 0)
+    assert (nothing.run_ids, nothing.batches) == ((), 0)
     with pytest.raises(NomaflowError, match="retried failed batches"):
         await replay.start(shop.db, shop.bell, Again(run_id=done["id"], triggered_by="user:ann"))
 
@@ -197,5 +197,5 @@ async def test_a_retry_that_is_begun_again_does_not_write_twice(database_url, re
         made = await batch_retry.start(shop.db, shop.bell, asked)
         await shop.db.execute("UPDATE failed_batches SET status = 'done' WHERE batch = 2")
         async with working(shop, "worker-2"):
-            again = await shop.end(made.run_id)
+            again = await shop.end(made.run_ids[0])
     assert (made.batches, again["status"], again["rows_affected"]) == (3, "succeeded", 2)

@@ -125,8 +125,9 @@ def test_strange_items_are_told_apart_all_the_same():
 
 
 def test_a_short_or_empty_page_is_the_last():
-    assert paging().after(page(1, 10), 10) == Place(2, 2)
-    assert paging().after(page(1, 9), 9) is None
+    course = paging()
+    assert course.after(page(1, 10), 10) == Place(2, 2)
+    assert course.after(page(2, 9), 19) is None
     assert paging().after(page(1, 0), 0) is None
     assert paging(size=None).after(page(1, 3), 3) == Place(2, 2)
     assert paging(size=None).after(page(1, 0), 0) is None
@@ -138,6 +139,40 @@ def test_a_server_that_gives_less_than_asked_for_is_read_to_its_total():
     assert course.left(page(1, 50, total=120), 50) == 2
     assert course.after(page(2, 50, total=120), 100) == Place(3, 3)
     assert course.after(page(3, 20, total=120), 120) is None
+
+
+def test_a_first_page_is_no_measure_of_itself():
+    """Many an API gives fewer items than it is asked for: its own pages tell what a whole one is."""
+    course = paging(size=100)
+    first = page(1, 50)
+    assert course.doubts(first)
+    assert course.after(first, 50) == Place(2, 2)
+    assert course.after(page(2, 50), 100) == Place(3, 3)
+    assert course.after(page(3, 20), 120) is None
+    assert course.guess(Place(3, 3)) == Place(4, 4)
+    told = (page(1, 50, total=50), page(1, 50, has_more=False), page(1, 100), page(1, 0))
+    assert not any(paging(size=100).doubts(one) for one in told)
+    assert not paging(size=None).doubts(first)
+    assert Paging.repeats(page(1, 3), page(1, 3))
+    assert not Paging.repeats(page(1, 3), page(2, 3))
+
+
+def test_a_page_is_left_out_and_the_total_is_reckoned():
+    course = paging()
+    assert not course.can_skip(Place(1, 1))
+    assert not course.can_skip(Place(2, 2))  # nothing is known of this list yet
+    course.after(course.whole(page(1, 10, total=25)), 10)
+    assert course.can_skip(Place(2, 2))
+    assert course.skip(Place(2, 2), 10) == (Place(3, 3), 10)
+    assert course.skip(Place(3, 3), 20) == (None, 5)
+    assert paging().after(page(3, 4, total=25), 24) == Place(4, 4)
+    course = paging()
+    course.fullest, course.skipped = 10, True
+    assert course.after(page(3, 7, total=25), 27) is None  # reckoned, so no lie
+    offsets = paging(type="offset")
+    offsets.after(page(1, 7, at=0, total=99), 7)
+    assert offsets.skip(Place(2, 7), 7) == (Place(3, 14), 7)
+    assert not paging(type="cursor", next="n").can_skip(Place(2))
 
 
 def test_an_offset_moves_by_what_came_or_as_it_is_told():

@@ -33,7 +33,9 @@ class SyncResult:
     batches: int
     inserted: BigInt
     updated: BigInt
-    error_count: int = strawberry.field(description="Batches that could not be written")
+    error_count: int = strawberry.field(
+        description="Batches that could not be written, and pages that could not be fetched"
+    )
     errors: Json = strawberry.field(
         description="[{page, batch, error, at}], the first 100 per step"
     )
@@ -95,6 +97,10 @@ async def _payload(root: FailedBatchRow, info: Asked) -> Json:
     return Json(await info.context.load.payloads.find(root.id))
 
 
+def _request(root: FailedBatchRow) -> Json | None:
+    return None if root.request is None else Json(root.request)
+
+
 @strawberry.type
 class FailedBatch:
     id: strawberry.ID = strawberry.field(resolver=_id)
@@ -109,6 +115,10 @@ class FailedBatch:
     )
     created_at: datetime
     payload: Json = strawberry.field(resolver=_payload, description="The items, secrets masked")
+    request: Json | None = strawberry.field(
+        resolver=_request,
+        description="Of a page that could not be fetched, which has no items: what to ask again",
+    )
 
 
 async def _count(root: cursors.Connection[FailedBatchRow]) -> int:
@@ -181,6 +191,11 @@ def _read(text: str) -> tuple[UUID]:
 
 @strawberry.type(description="run is null and retried 0 when there was nothing to retry")
 class FailedBatchRetryPayload:
-    run: Annotated[Run, strawberry.lazy("nomaflow_api.graph_runs")] | None
+    run: Annotated[Run, strawberry.lazy("nomaflow_api.graph_runs")] | None = strawberry.field(
+        description="The first of `runs`"
+    )
+    runs: list[Annotated[Run, strawberry.lazy("nomaflow_api.graph_runs")]] = strawberry.field(
+        description="One for each failed run, in the order in which they take their turns"
+    )
     retried: int
     errors: list[UserError]

@@ -45,7 +45,10 @@ class SyncMutations:
         return JobPayload(job=as_job(found), errors=[])
 
     @strawberry.mutation(  # type: ignore[untyped-decorator]
-        description="A run of its own writes them again: of one failed run, the job's oldest first"
+        description=(
+            "Runs of their own write them again, one for each failed run: of the given run, or of "
+            "all runs of a job, the oldest first; `limit` counts batches"
+        )
     )
     async def failed_batch_retry(
         self,
@@ -68,9 +71,11 @@ class SyncMutations:
         try:
             retried = await batch_retry.start(context.db, context.backing.bell, asked)
         except (NomaflowError, SpecErrors) as error:
-            return FailedBatchRetryPayload(run=None, retried=0, errors=mistakes(error))
-        found = await context.load.runs.find(retried.run_id) if retried.run_id else None
-        return FailedBatchRetryPayload(run=as_run(found), retried=retried.batches, errors=[])
+            return FailedBatchRetryPayload(run=None, runs=[], retried=0, errors=mistakes(error))
+        found = [as_run(await context.load.runs.find(run_id)) for run_id in retried.run_ids]
+        runs = [one for one in found if one is not None]
+        first = runs[0] if runs else None
+        return FailedBatchRetryPayload(run=first, runs=runs, retried=retried.batches, errors=[])
 
 
 def _check(name: str, value: str | None) -> None:

@@ -11,6 +11,7 @@ import structlog
 
 from nomaflow import batch_retry
 from nomaflow.errors import ClaimLostError, StepError
+from nomaflow.steps.base import FailedItems
 from nomaflow.store import checkpoints, failed_batches
 from nomaflow.store.failed_batches import NewFailedBatch
 from nomaflow_worker.record import REFUSED
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from nomaflow.steps.base import FailedItems
     from nomaflow.store.claims import Claimed
     from nomaflow_worker.tools import Tools
 
@@ -49,12 +49,11 @@ class Keeper:
         safe = None if state is None or masker.value(dict(state)) != dict(state) else state
         rows = []
         for batch in failed:
-            items = list(batch.items)
-            shown = masker.value(items)
+            whole = [list(batch.items), batch.request]
+            items, request = shown = masker.value(whole)
             error = masker.text(batch.error)[:LONGEST_ERROR]
-            rows.append(
-                NewFailedBatch(batch.page, batch.batch, shown, error, masked=shown != items)
-            )
+            masked = shown != whole
+            rows.append(NewFailedBatch(batch.page, batch.batch, items, error, request, masked))
         held = self._claimed.held
         await self._under_claim(
             lambda: checkpoints.write(
@@ -80,14 +79,19 @@ class Keeper:
         """Read a failed batch with its items."""
         return await self.insist(lambda: failed_batches.read(self._tools.db, batch_id))
 
-    async def settle(self, batch_id: UUID, error: str | None) -> None:
-        """Write down how the retry of one batch went."""
-        held = self._claimed.held
-        words = None
-        if error is not None:
-            words = self._tools.secrets.masker().text(error)[:LONGEST_ERROR]
+    async def settle(self, batch_id: UUID, error: str | None, left: Sequence[Any] | None) -> None:
+        """Write down how the retry of one batch went, and what is left of it to write."""
+        held, masker = self._claimed.held, self._tools.secrets.masker()
+        words = None if error is None else masker.text(error)[:LONGEST_ERROR]
+        rest = None
+        if left is not None:
+            items = list(left)
+            shown = masker.value(items)
+            rest = failed_batches.Rest(shown, masked=shown != items)
         await self._under_claim(
-            lambda: failed_batches.settle(self._tools.db, held.run_id, held.fence, batch_id, words)
+            lambda: failed_batches.settle(
+                self._tools.db, held.run_id, held.fence, batch_id, words, rest
+            )
         )
 
     async def insist(self, ask: Callable[[], Awaitable[T]]) -> T:
@@ -116,19 +120,21 @@ class Due:
     batch_id: UUID
     batch: int
 
-    async def items(self) -> Sequence[Any]:
-        """The items as the sync had them."""
+    async def read(self) -> FailedItems:
+        """What was kept of it."""
         found = await self.keeper.read(self.batch_id)
         if found is None:
             raise StepError("the batch was deleted meanwhile", retryable=False)
         if found.masked:
+            what = "items were" if found.request is None else "request was"
             raise StepError(
-                "its items were kept without a secret, or a character that no database takes, that "
-                "stood in them, so they are not what the API sent: run the job again instead",
+                f"its {what} kept without a secret, or a character that no database takes, that "
+                "stood in there, so it is not what the API sent or was sent: run the job again "
+                "instead",
                 retryable=False,
             )
-        return found.payload
+        return FailedItems(found.page, found.batch, found.payload, "", found.request)
 
-    async def settle(self, error: str | None) -> None:
+    async def settle(self, error: str | None, left: Sequence[Any] | None = None) -> None:
         """Write down how it went."""
-        await self.keeper.settle(self.batch_id, error)
+        await self.keeper.settle(self.batch_id, error, left)

@@ -100,7 +100,7 @@ RETRY_FAILED = f"""
 mutation RetryFailed($run: ID, $job: String, $step: String, $limit: Int) {{
   failedBatchRetry(run: $run, job: $job, step: $step, limit: $limit) {{
     retried
-    run {{ {_RUN} params }}
+    runs {{ {_RUN} params }}
     errors {{ code message path }}
   }}
 }}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nomaflow.outside.api_client import Client
 
 JSON = dict[str, Any]
+ALL = 1_000
 
 watermark = typer.Typer(
     name="watermark", help="Show, set and forget how far jobs have come.", no_args_is_help=True
@@ -96,12 +97,15 @@ def _change(job: str, name: str, value: str | None, as_json: bool, url: Any, hom
 def retry_failed(
     target: Annotated[
         str,
-        typer.Argument(metavar="RUN", help="The run's id, or a job's name for its oldest ones."),
+        typer.Argument(metavar="RUN", help="The run's id, or a job's name for all of its runs."),
     ],
     step: Annotated[str | None, typer.Option("--step", help="Only batches of this step.")] = None,
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=1, max=1000, help="So many batches at most.")
     ] = 10,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Up to 1000 batches, instead of --limit.")
+    ] = False,
     following: run_options.Follow = False,
     as_json: talk.Json = False,
     url: talk.Url = None,
@@ -109,35 +113,45 @@ def retry_failed(
 ) -> None:
     """Write batches again that a sync could not write.
 
-    A run of its own does it, from the items that were kept; it asks the API for nothing. Batches
-    of one failed run at a time: call again while it says that there were some.
+    Runs of their own do it, one for each failed run, from the items that were kept. They ask the
+    API for nothing but pages that could not be fetched.
     """
     asked: JSON = {
         ("run" if words.is_run_id(target) else "job"): target,
         "step": step,
-        "limit": limit,
+        "limit": ALL if everything else limit,
     }
 
-    async def ask(client: Client) -> str | None:
+    async def ask(client: Client) -> bool:
         payload = await client.mutate(documents.RETRY_FAILED, asked)
-        run = words.plain_ids(payload["run"]) if payload["run"] else None
-        if as_json and not (following and run):
-            talk.print_json({"run": run, "retried": payload["retried"]})
-        elif run is None:
-            print("There is nothing to retry.")
+        runs = [words.plain_ids(run) for run in payload["runs"]]
+        if as_json and not (following and runs):
+            first = runs[0] if runs else None
+            talk.print_json({"run": first, "runs": runs, "retried": payload["retried"]})
         elif not as_json:
-            count = payload["retried"]
-            what = "1 batch" if count == 1 else f"{count} batches"
-            print(f"Run {run['id']} of {run['jobName']} retries {what}.")
-        if run is None or not following:
-            return None
+            _tell(runs, payload["retried"])
+        if not following:
+            return True
         from nomaflow.cli.follow import follow
 
-        return (await follow(client, run["id"], as_json=as_json)).status
+        ends = [(await follow(client, run["id"], as_json=as_json)).status for run in runs]
+        return all(status == "SUCCEEDED" for status in ends)
 
-    status = talk.talk(url, home, ask)
-    if status not in {None, "SUCCEEDED"}:
+    if not talk.talk(url, home, ask):
         raise typer.Exit(jobs.FAILED)
+
+
+def _tell(runs: list[JSON], count: int) -> None:
+    what = "1 batch" if count == 1 else f"{count} batches"
+    match runs:
+        case []:
+            print("There is nothing to retry.")
+        case [run]:
+            print(f"Run {run['id']} of {run['jobName']} retries {what}.")
+        case _:
+            print(f"{len(runs)} runs of {runs[0]['jobName']} retry {what}, one after the other:")
+            for run in runs:
+                print(f"  {run['id']}")
 
 
 def _plain(mark: JSON) -> JSON:

@@ -90,12 +90,16 @@ class ChildEnd:
 
 @dataclass(frozen=True, slots=True)
 class FailedItems:
-    """Items of one batch that could not be written, kept whole for a later retry."""
+    """Items of one batch that could not be written, kept whole for a later retry.
+
+    With `request` they could not even be read: that is what to ask for again.
+    """
 
     page: int | None
     batch: int
     items: Sequence[Any]
     error: str
+    request: Mapping[str, Any] | None = None
 
 
 class DueBatch(Protocol):
@@ -104,11 +108,14 @@ class DueBatch(Protocol):
     @property
     def batch(self) -> int: ...
 
-    async def items(self) -> Sequence[Any]:
-        """The items as the sync had them; StepError when a secret was taken out of them."""
+    async def read(self) -> FailedItems:
+        """What was kept of it; StepError when a secret was taken out of that."""
 
-    async def settle(self, error: str | None) -> None:
-        """Write down how it went: None is done."""
+    async def settle(self, error: str | None, left: Sequence[Any] | None = None) -> None:
+        """Write down how it went: None is done; `left` are the items that are still to be written.
+
+        Without `left`, all that was kept is.
+        """
 
 
 class StepLog(Protocol):

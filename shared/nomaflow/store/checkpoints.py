@@ -33,14 +33,14 @@ WITH step AS (
   RETURNING s.run_id, s.position, s.name, r.job_name
 ), batches AS (
   INSERT INTO nomaflow.failed_batches
-    (run_id, job_name, position, step, page, batch, items, payload, masked, error)
+    (run_id, job_name, position, step, page, batch, items, payload, request, masked, error)
   SELECT step.run_id, step.job_name, step.position, step.name,
-    b.page, b.batch, b.items, b.payload, b.masked, b.error
-  FROM step, jsonb_to_recordset($5::jsonb)
-    AS b (page int, batch int, items int, payload jsonb, masked boolean, error text)
+    b.page, b.batch, b.items, b.payload, b.request, b.masked, b.error
+  FROM step, jsonb_to_recordset($5::jsonb) AS b
+    (page int, batch int, items int, payload jsonb, request jsonb, masked boolean, error text)
   ON CONFLICT (run_id, position, batch) DO UPDATE SET page = excluded.page,
-    items = excluded.items, payload = excluded.payload, masked = excluded.masked,
-    error = excluded.error
+    items = excluded.items, payload = excluded.payload, request = excluded.request,
+    masked = excluded.masked, error = excluded.error
 )
 SELECT true FROM step"""
 
@@ -70,6 +70,7 @@ async def write(
                     "batch": batch.batch,
                     "items": len(batch.payload),
                     "payload": list(batch.payload),
+                    "request": batch.request,
                     "masked": batch.masked,
                     "error": batch.error,
                 }

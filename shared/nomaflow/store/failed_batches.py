@@ -11,7 +11,7 @@ from nomaflow.store import keyset
 from nomaflow.store.keyset import Page, Where, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nomaflow.store.database import Connection, Database
 
@@ -21,7 +21,7 @@ STATUSES = (PENDING, DONE, FAILED)
 
 @dataclass(frozen=True, slots=True)
 class FailedBatchRow:
-    """A failed batch without its items.
+    """A failed batch without its items; with `request`, a page that could not be fetched.
 
     `pending` waits for a retry, `failed` failed again in its newest one, `done` is written.
     """
@@ -33,6 +33,7 @@ class FailedBatchRow:
     page: int | None
     batch: int
     items: int
+    request: Mapping[str, Any] | None
     masked: bool
     error: str
     attempts: int
@@ -49,17 +50,27 @@ class NewFailedBatch:
     batch: int
     payload: Sequence[Any]
     error: str
+    request: Mapping[str, Any] | None = None
     masked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A batch that a retry run is to write, with its items."""
+    """A batch that a retry run is to write, with its items, or what to ask for to have them."""
 
     id: UUID
     page: int | None
     batch: int
     payload: Sequence[Any]
+    request: Mapping[str, Any] | None
+    masked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What a retry could not write of a batch, to be kept instead of it."""
+
+    items: Sequence[Any]
     masked: bool
 
 
@@ -123,28 +134,26 @@ async def payloads(db: Connection | Database, ids: Sequence[UUID]) -> dict[UUID,
 
 async def pick(
     connection: Connection, wanted: Wanted, limit: int
-) -> tuple[UUID | None, list[FailedBatchRow]]:
-    """Choose what one retry may take: open batches of one run, those never retried first.
+) -> dict[UUID, list[FailedBatchRow]]:
+    """Choose what a retry may take: open batches by the run that failed on them.
 
-    Of several runs the oldest is chosen, since a retry follows the definition of the run that
-    failed. What another retry in flight has is left out.
+    Those never retried come first, then those of the oldest run. What another retry in flight has
+    is left out.
     """
     where = _where(wanted)
     rows = await connection.fetch(
-        f"""WITH open AS (
-              SELECT f.* FROM nomaflow.failed_batches f WHERE {where.sql} AND f.status <> 'done'
-                AND NOT EXISTS (SELECT FROM nomaflow.runs r WHERE r.id = f.retry_run_id
-                  AND r.status IN ('queued', 'running'))
-            ), chosen AS (
-              SELECT run_id FROM open
-              ORDER BY status = 'failed', run_id LIMIT 1
-            )
-            SELECT {COLUMNS} FROM open f JOIN chosen USING (run_id)
-            ORDER BY f.status = 'failed', f.attempts, f.batch LIMIT {int(limit)}""",
+        f"""SELECT {COLUMNS} FROM nomaflow.failed_batches f
+            WHERE {where.sql} AND f.status <> 'done'
+              AND NOT EXISTS (SELECT FROM nomaflow.runs r WHERE r.id = f.retry_run_id
+                AND r.status IN ('queued', 'running'))
+            ORDER BY f.status = 'failed', f.run_id, f.attempts, f.batch LIMIT {int(limit)}""",
         *where.values,
     )
-    found = [FailedBatchRow(*row) for row in rows]
-    return (found[0].run_id if found else None, found)
+    found: dict[UUID, list[FailedBatchRow]] = {}
+    for row in rows:
+        batch = FailedBatchRow(*row)
+        found.setdefault(batch.run_id, []).append(batch)
+    return found
 
 
 async def give(connection: Connection, ids: Sequence[UUID], retry_run_id: UUID) -> None:
@@ -171,7 +180,8 @@ async def due(db: Connection | Database, retry_run_id: UUID, step: str) -> list[
 async def read(db: Connection | Database, batch_id: UUID) -> Due | None:
     """Read one batch with its items."""
     row = await db.fetchrow(
-        "SELECT id, page, batch, payload, masked FROM nomaflow.failed_batches WHERE id = $1",
+        """SELECT id, page, batch, payload, request, masked
+           FROM nomaflow.failed_batches WHERE id = $1""",
         batch_id,
     )
     return Due(*row) if row else None
@@ -183,13 +193,21 @@ async def settle(
     fence: int,
     batch_id: UUID,
     error: str | None,
+    rest: Rest | None = None,
 ) -> bool:
-    """Write down how a retry of one batch went; False when the claim is lost."""
+    """Write down how a retry of one batch went, and what is left of it; False: no claim any more.
+
+    A page that was read but not all written is a batch of items from then on.
+    """
     return bool(
         await db.fetchval(
             """UPDATE nomaflow.failed_batches f
                SET attempts = f.attempts + 1, updated_at = now(), error = coalesce($4, f.error),
-                 status = CASE WHEN $4::text IS NULL THEN 'done' ELSE 'failed' END
+                 status = CASE WHEN $4::text IS NULL THEN 'done' ELSE 'failed' END,
+                 payload = coalesce($5::jsonb, f.payload),
+                 items = coalesce(jsonb_array_length($5::jsonb), f.items),
+                 request = CASE WHEN $5::jsonb IS NULL THEN f.request END,
+                 masked = coalesce($6, f.masked)
                FROM nomaflow.runs r
                WHERE r.id = $1 AND r.fence = $2 AND r.status = 'running'
                  AND f.id = $3 AND f.retry_run_id = r.id
@@ -198,5 +216,7 @@ async def settle(
             fence,
             batch_id,
             error,
+            None if rest is None else list(rest.items),
+            None if rest is None else rest.masked,
         )
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import httpx
 
@@ -21,6 +23,9 @@ from nomaflow.steps.syncing.paging import Page, Paging, Place
 
 MOST_HOLDS = 20
 """How often one page may be told to wait before it counts as refused."""
+
+KEPT = ("method", "url", "query", "body")
+"""What a request is made of besides the settings that a retry reads anew from its step."""
 
 _NO_CONTENT = 204
 _ASK_TO_WAIT = frozenset({429, 503})
@@ -72,7 +77,21 @@ class Fetcher:
 
     async def fetch(self, place: Place) -> Page:
         """The page at `place`; StepError when the API does not give it."""
-        reply = await self._patient(self.request(place), place)
+        return await self._read(self.request(place), place)
+
+    async def fetch_again(self, number: int, kept: Mapping[str, Any]) -> Page:
+        """A page that an earlier run left out, by the request that `kept` made of it."""
+        place = Place(number)
+        again: dict[str, Any] = {name: kept.get(name) for name in KEPT}
+        return await self._read(replace(self.request(place), **again), place)
+
+    def kept(self, place: Place) -> dict[str, Any]:
+        """The request of a page as it is kept: what may change meanwhile, and no credentials."""
+        request = self.request(place)
+        return {name: getattr(request, name) for name in KEPT}
+
+    async def _read(self, request: Request, place: Place) -> Page:
+        reply = await self._patient(request, place)
         follows = None
         if self.paging.settings.type == "link_header":
             follows = links.next_of(reply.headers.get("link"))

@@ -56,9 +56,15 @@ class LyingApiError(StepError):
 
 @dataclass(slots=True)
 class Paging:
-    """The course through an API's pages; it remembers what it has seen, to notice a circle."""
+    """The course through an API's pages; it remembers what it has seen, to notice a circle.
+
+    `fullest` is the size of the largest page so far; `skipped` that pages were left out, so that
+    the total can only be reckoned.
+    """
 
     settings: Paginate
+    fullest: int = 0
+    skipped: bool = False
     _seen: set[bytes] = field(default_factory=set)
     _total: int | None = None
 
@@ -101,7 +107,9 @@ class Paging:
         """
         self._refuse_repeated(page)
         page = self.whole(page)
-        if self._ended(page, seen):
+        ended = self._ended(page, seen)
+        self.fullest = max(self.fullest, len(page.items))
+        if ended:
             return None
         number = page.place.number + 1
         if number > MOST_PAGES:
@@ -122,7 +130,41 @@ class Paging:
 
     def guess(self, place: Place) -> Place:
         """The page that follows one which was not seen yet; numbered pages only."""
-        return self._numbered_after(place, self.settings.size or 0)
+        return self._numbered_after(place, self.fullest or self.settings.size or 0)
+
+    def can_skip(self, place: Place) -> bool:
+        """Whether the page after `place` can be asked for without having seen the one there.
+
+        Never so for the first page: an API that does not give it gives nothing.
+        """
+        return self.settings.numbered and place.number > 1 and self.fullest > 0
+
+    def skip(self, place: Place, seen: int) -> tuple[Place | None, int]:
+        """Leave a page out: what follows it (None: the end), and how many items it may hold."""
+        self.skipped = True
+        total, items = self._total, self.fullest
+        if total is not None:
+            items = min(items, max(total - seen, 0))
+            if seen + items >= total:
+                return None, items
+        return self.guess(place), items
+
+    def doubts(self, page: Page) -> bool:
+        """Whether a first page that is short may still not be the last.
+
+        Many an API gives fewer items per page than it was asked for, and some do not say how many
+        there are in all.
+        """
+        settings, count = self.settings, len(page.items)
+        told = page.total is not None or page.has_more is not None
+        short = 0 < count < (settings.size or 0)
+        return settings.numbered and page.place.number == 1 and short and not told
+
+    @staticmethod
+    def repeats(page: Page, other: Page) -> bool:
+        """Whether two pages hold the same items."""
+        first, second = (_digest(p.items, f"page {p.place.number}") for p in (page, other))
+        return first == second
 
     def left(self, page: Page, seen: int) -> int | None:
         """How many pages follow, as far as the total tells; None when it does not."""
@@ -138,13 +180,17 @@ class Paging:
         if not self.settings.numbered:
             return self._followed_to_the_end(page, seen)
         where, count = f"page {page.place.number}", len(page.items)
+        if page.total is not None and self.skipped:
+            return not count or seen >= page.total
         if page.total is not None:
             return _reached(page, seen)
         if page.has_more is not None:
             if page.has_more and not count:
                 raise LyingApiError(f"{where} is empty, though the API says that there is more")
             return not page.has_more
-        return count < (self.settings.size or 1)
+        if self.settings.size is None or not self.fullest:
+            return not count  # the first page is no measure of itself
+        return count < self.fullest
 
     def _followed_to_the_end(self, page: Page, seen: int) -> bool:
         if page.next is not None and page.has_more is not False:

@@ -24,8 +24,8 @@ from nomaflow.steps.syncing.fetching import Fetcher
 from nomaflow.steps.syncing.keeping import Bookkeeper
 from nomaflow.steps.syncing.largest import Largest
 from nomaflow.steps.syncing.mapping import Batch, ItemMap
-from nomaflow.steps.syncing.pages import Turn
-from nomaflow.steps.syncing.paging import Paging
+from nomaflow.steps.syncing.pages import Gap, Turn
+from nomaflow.steps.syncing.paging import Paging, Place
 from nomaflow.steps.syncing.settings import Paginate
 from nomaflow.steps.syncing.sync_log import SyncLog, sync_id
 from nomaflow.steps.syncing.tally import Course, Tally
@@ -37,7 +37,7 @@ MOST_FAILED = 1_000
 LINE_SECONDS = 5.0
 """A line for a page is written into the log at most so often."""
 _PLACE_IS_GONE = frozenset({400, 404, 410, 422})
-_WHOLE = Paginate(type="link_header", max_pages=1)
+WHOLE = Paginate(type="link_header", max_pages=1)
 """The pages of an API that has none."""
 
 
@@ -55,20 +55,43 @@ class _Sync:
 
     async def read_all(self) -> None:
         """Read and write every page from where the last try came to."""
-        paging = Paging(self.wishes.paginate or _WHOLE)
-        start = self.tally.follows or paging.first()
+        tally, patient = self.tally, self.wishes.on_error == "continue"
+        paging = Paging(self.wishes.paginate or WHOLE, tally.fullest, skipped=tally.unread > 0)
+        start, seen = tally.follows or paging.first(), tally.records + tally.missed
         fetcher = fetcher_of(self.ctx, self.wishes, paging)
-        turns = pages.in_order(paging, fetcher.fetch, start, self.tally.records)
+        turns = pages.in_order(paging, fetcher.fetch, start, seen, patient=patient)
         async with aclosing(turns):
             async for turn in turns:
-                await self._write_page(turn, last=self._is_last(turn))
+                if isinstance(turn, Gap):
+                    request = fetcher.kept(turn.place)
+                    last = self._is_last(turn.place.number, turn.follows)
+                    await self._leave_out(turn, request, last=last)
+                else:
+                    tally.fullest = paging.fullest
+                    last = self._is_last(turn.page.place.number, turn.follows)
+                    await self._write_page(turn, last=last)
         await self.books.settled()
 
-    def _is_last(self, turn: Turn) -> bool:
+    def _is_last(self, number: int, follows: Place | None) -> bool:
         most = self.wishes.paginate.max_pages if self.wishes.paginate else 1
-        reached = turn.page.place.number == most
-        self.tally.cut = reached and turn.follows is not None and self.wishes.paginate is not None
-        return reached or turn.follows is None
+        reached = number == most
+        self.tally.cut = reached and follows is not None and self.wishes.paginate is not None
+        return reached or follows is None
+
+    async def _leave_out(self, gap: Gap, request: dict[str, Any], *, last: bool) -> None:
+        """Go on without a page; it is kept with the page after it, or as the last one."""
+        tally = self.tally
+        self._refuse_more_failures(f"page {gap.place.number}", gap.error)
+        tally.lost(gap.place.number, [], gap.error.message, request)
+        tally.missed += gap.items
+        tally.follows, tally.ended = gap.follows, last
+        self.ctx.log.warning(f"{gap.error.message}; the page is left out and kept for a retry")
+        if last:
+            await self.books.page_done(tally)
+
+    def _refuse_more_failures(self, where: str, error: StepError) -> None:
+        if self.tally.failed >= MOST_FAILED:
+            raise _at(where, error, f"; {MOST_FAILED:,} batches have failed before") from None
 
     async def _write_page(self, turn: Turn, *, last: bool) -> None:
         page, tally, size = turn.page, self.tally, self.wishes.batch_size
@@ -97,8 +120,7 @@ class _Sync:
                 raise _at(where, error) from None
             if self.wishes.on_error == "stop":
                 raise _at(where, error, self._so_far()) from None
-            if tally.failed >= MOST_FAILED:
-                raise _at(where, error, f"; {MOST_FAILED:,} batches have failed before") from None
+            self._refuse_more_failures(where, error)
             tally.lost(page, batch.items, error.message)
             self.ctx.log.warning(f"{where}: {error.message}")
         else:
@@ -148,7 +170,7 @@ async def carry_out(ctx: StepRunContext, wishes: Wishes) -> StepResult:
 async def _read(ctx: StepRunContext, wishes: Wishes, writer: Writer, tally: Tally) -> None:
     resumed = tally.go_on_from(await ctx.checkpoint())
     if resumed:
-        at = "the end" if tally.ended else f"page {tally.pages + 1}"
+        at = "the end" if tally.ended else f"page {tally.pages + tally.unread + 1}"
         ctx.log.info(f"goes on at {at}, after {counted(tally.records, 'record')}")
     else:
         await ctx.begin_anew()
@@ -187,7 +209,7 @@ def result_of(
     """What the step answers: the counts, what was left undone, and the watermark it proposes."""
     reason = None
     if tally.failed:
-        reason = f"{counted(tally.failed, 'batch', 'batches')} failed and can be retried"
+        reason = f"{tally.failures()} failed and can be retried"
     if tally.cut:
         ctx.log.warning("max_pages was reached, and there is more; the watermark stays")
     marks = {} if reason or tally.cut else _marks(ctx, wishes, tally)

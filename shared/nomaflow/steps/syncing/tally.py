@@ -34,6 +34,12 @@ class Tally:
     inserted: int = 0
     updated: int = 0
     failed: int = 0
+    unread: int = 0
+    """Pages that could not be fetched; each counts as a failed batch without items."""
+    missed: int = 0
+    """Items that those pages may hold."""
+    fullest: int = 0
+    """Items of the largest page."""
     errors: list[dict[str, Any]] = field(default_factory=list)
     follows: Place | None = None
     """Where the next page is; None at the beginning and, with `ended`, at the end."""
@@ -51,11 +57,21 @@ class Tally:
         self.inserted += written.inserted
         self.updated += written.updated
 
-    def lost(self, page: int | None, items: Sequence[Any], error: str) -> None:
-        """Count a batch that could not be written, and keep it for a retry."""
+    def lost(
+        self,
+        page: int | None,
+        items: Sequence[Any],
+        error: str,
+        request: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Count a batch that could not be written, and keep it for a retry.
+
+        With `request` it is a page that could not be fetched.
+        """
         self._counted(len(items))
         self.failed += 1
-        self.waiting.append(FailedItems(page, self.batches, items, error))
+        self.unread += request is not None
+        self.waiting.append(FailedItems(page, self.batches, items, error, request))
         if len(self.errors) < ERRORS_SHOWN:
             self.errors.append(
                 {
@@ -97,8 +113,15 @@ class Tally:
             said.append(counted(self.pages, "page"))
         said += [f"{self.inserted} new", f"{self.updated} changed"]
         if self.failed:
-            said.append(f"{counted(self.failed, 'batch', 'batches')} failed")
+            said.append(f"{self.failures()} failed")
         return " · ".join(said)
+
+    def failures(self) -> str:
+        """`2 batches and 1 page`: what was left undone."""
+        batches = self.failed - self.unread
+        said = [counted(batches, "batch", "batches")] if batches else []
+        said += [counted(self.unread, "page")] if self.unread else []
+        return " and ".join(said)
 
     def checkpoint(self) -> dict[str, Any]:
         """What another try needs to go on after the last whole page."""
@@ -114,6 +137,9 @@ class Tally:
             "inserted": self.inserted,
             "updated": self.updated,
             "failed": self.failed,
+            "unread": self.unread,
+            "missed": self.missed,
+            "fullest": self.fullest,
             "errors": self.errors,
             "largest": self.largest.value,
             "seconds": self.seconds,
@@ -136,6 +162,9 @@ class Tally:
         self.records, self.pages = stored["records"], stored["pages"]
         self.batches, self.failed = stored["batches"], stored["failed"]
         self.inserted, self.updated = stored["inserted"], stored["updated"]
+        self.unread, self.missed, self.fullest = (
+            stored.get(name, 0) for name in ("unread", "missed", "fullest")
+        )
         self.errors = list(stored["errors"])
         self.largest.value = stored["largest"]
         self._before_seconds = stored["seconds"]

@@ -47,8 +47,10 @@ class FailedBatch(Table, table=True):
     batch: int = Field(sa_column=int_column(default=None))
     items: int = Field(sa_column=int_column(default=None))
     payload: Any = Field(sa_column=json_column())
+    request: Any = Field(sa_column=json_column(null=True))
+    """Of a page that could not be fetched: what to ask for again; its payload is empty."""
     masked: bool = Field(sa_column=flag_column())
-    """True: a secret stood in the payload and was masked, so it cannot be written again."""
+    """True: a secret stood in the payload or request and was masked, so it cannot be retried."""
     error: str = Field(sa_column=text_column())
     attempts: int = Field(sa_column=int_column(default=1))
     status: str = Field(sa_column=text_column(default="pending"))
