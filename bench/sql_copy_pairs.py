@@ -22,12 +22,12 @@ from copying import Pair  # noqa: E402
 
 from nomaflow.embedded import wheels  # noqa: E402
 from nomaflow.embedded.servers import EmbeddedServers  # noqa: E402
-from nomaflow.plugins import rows as packed  # noqa: E402
 from nomaflow_worker.sandbox.pool import Sandbox  # noqa: E402
 from nomaflow_worker.sandbox.request import ChildRequest  # noqa: E402
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 ROWS = int(os.environ.get("ROWS", "500000"))
+ONLY = os.environ.get("ONLY", "")
 PSQL = wheels.find(None).postgres.with_name("psql")
 SHAPE = "(aid int NOT NULL, bid int, abalance int, filler varchar(84))"
 FILL = f"SELECT g, g % 100, 0, 'filler of row ' || g FROM generate_series(1, {ROWS}) g"
@@ -186,8 +186,7 @@ async def transform(ends: Ends, home: Path) -> None:
 
     async def python(call: object) -> object:
         request = ChildRequest(call.callable, "0", "bench", "copy", rows=call.rows)
-        answer = await sandbox.call(request, _Deaf(), timeout_seconds=600)
-        return packed.unpack_answers(answer)
+        return await sandbox.call(request, _Deaf(), timeout_seconds=600)
 
     async def ours() -> None:
         target = {"schema": "b", "table": "copied"}
@@ -222,6 +221,8 @@ async def compare(
     ends: Ends,
     target: str,
 ) -> None:
+    if ONLY not in name:
+        return
     times: dict[str, list[float]] = {"ours": [], "floor": []}
     for _ in range(ROUNDS):
         for label, deed in (("floor", floor), ("ours", ours)):

@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nomaflow.connectors.sql import Session
-from nomaflow.plugins import rows
 from nomaflow.plugins.level_log import LevelLog
 from nomaflow.store import logs
 from nomaflow_worker.calling import Calling
@@ -245,11 +244,10 @@ class Context:
         )
         ear = Ear(self)
         try:
-            answer = await self._tools.sandbox.call(request, ear, timeout_seconds=self._timeout)
+            return await self._tools.sandbox.call(request, ear, timeout_seconds=self._timeout)
         except BaseException:
             self._orphans = ear.opened
             raise
-        return answer if call.rows is None else rows.unpack_answers(answer)
 
     async def call_job(self, call: JobCall) -> ChildEnd:
         """Run a child and wait for its end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Protocol
@@ -54,8 +54,8 @@ class PythonCall:
     `kwargs` are the step's own: one the function does not take is an error, while the job's
     other parameters are dropped when it does not take them. `env` lists the names of `.env`
     the child may read from `os.environ`. `memory_mb` and `cpu_seconds` bound the child (0: no
-    bound on CPU time). With `rows` the function is called with each of them instead, as a dict;
-    the answer is then a list of dicts and None.
+    bound on CPU time). With `rows` the function is called with each of them instead, as a dict,
+    and what it answers goes to them; the call itself then has no value.
     """
 
     callable: str
@@ -63,7 +63,23 @@ class PythonCall:
     env: tuple[str, ...]
     memory_mb: int
     cpu_seconds: int
-    rows: Sequence[Mapping[str, Any]] | None = None
+    rows: RowTalk | None = None
+
+
+class RowTalk(Protocol):
+    """Rows that a function is called with one by one, for as long as there are any."""
+
+    def given(self) -> Mapping[str, Any]:
+        """What the process of the function must know of the rows before the first ones come."""
+
+    def portions(self) -> AsyncIterator[bytes]:
+        """The rows, some at a time; waits while enough are on their way."""
+
+    async def wanted(self, made: Any) -> Mapping[str, Any]:
+        """Hear which columns the function makes, as its process says; answers what is wanted."""
+
+    async def answered(self, answer: bytes) -> None:
+        """Take what became of one portion; waits while nobody has room for more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,9 +128,10 @@ class SqlCopy(Step):
             await opened[name].raw()
             await postgres_target.open_text_forms(opened[name])
         source, target = opened[self.source.connector], opened[self.target.connector]
-        if source is target and not isinstance(source, PostgresConnector):
+        if source is target and (self.transform or not isinstance(source, PostgresConnector)):
             # Reading and writing at once needs a connection for each.
             source = await ctx.sql(self.source.connector)
+            await postgres_target.open_text_forms(source)
         return source, target
 
     def _orders(self, ctx: StepRunContext, source: SqlConnector, target: SqlConnector) -> Orders:

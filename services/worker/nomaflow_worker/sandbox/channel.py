@@ -27,6 +27,7 @@ class Channel:
         self._sending = threading.Lock()
         self._asked: dict[int, Future[Any]] = {}
         os.register_at_fork(after_in_child=self._abandon)
+        self._on_rows: Callable[[bytes | None], None] = lambda _: None
 
     def receive(self) -> dict[str, Any] | None:
         """Wait for the first message; None when the worker no longer wants this child."""
@@ -43,6 +44,14 @@ class Channel:
         listening.start()
 
     def send(self, message: dict[str, Any]) -> bool:
+    def on_rows(self, take: Callable[[bytes | None], None]) -> None:
+        """Have each portion of rows taken in the listening thread, and None behind the last."""
+        self._on_rows = take
+
+    def send_rows(self, rows: bytes) -> bool:
+        """Send what became of a portion; False when the line is broken."""
+        return self._write(b"".join(wire.raw(rows)))
+
         """Tell the worker; waits while it is busy with what it was told before."""
         return self._write(wire.frame(message))
 
@@ -92,6 +101,8 @@ class Channel:
                     self._take(message)
 
     def _take(self, message: dict[str, Any]) -> None:
+        for message in self._frames.feed(b""):  # what came together with the call
+            self._take(message)
         asked = self._asked[message["number"]]
         if "refused" in message:
             asked.set_exception(facts.as_error(message["refused"]))
@@ -102,3 +113,6 @@ class Channel:
         """In a process that the user's code forked: the line stays with its parent."""
         self._line = None
         self._sending = threading.Lock()
+        if "rows" in message or "over" in message:
+            self._on_rows(message.get("rows"))
+            return

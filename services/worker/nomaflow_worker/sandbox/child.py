@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nomaflow.errors import StepError
-from nomaflow.plugins import resolve, rows, values
+from nomaflow.plugins import resolve, values
 from nomaflow.plugins.binding import Bound, bind
 from nomaflow.plugins.offers import offers
+from nomaflow.steps.copying.function.calling import Calling, RowError, Told
 from nomaflow_worker.sandbox import facts, wire
 from nomaflow_worker.sandbox.channel import Channel
 from nomaflow_worker.sandbox.context import ChildContext, LoggingBridge
@@ -80,6 +81,7 @@ class _Call:
         self._request = request
         self._name: str = request["callable"]
         self._plugins = plugins
+        self._portions: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     def run(self, loop: asyncio.AbstractEventLoop, cancel: int) -> None:
         os.environ.update(self._request["environ"])
@@ -92,6 +94,10 @@ class _Call:
             ctx.cancel()
             loop.call_soon_threadsafe(work.cancel)
 
+        def on_rows(rows: bytes | None) -> None:
+            loop.call_soon_threadsafe(self._portions.put_nowait, rows)
+
+        self._channel.on_rows(on_rows)
         self._channel.listen(cancel, on_cancel)
         try:
             answer = loop.run_until_complete(work)
@@ -123,9 +129,7 @@ class _Call:
         except BaseException as error:
             raise _ImportFailed from error
         if self._request["rows"] is not None:
-            return await _in_loop(
-                rows.each(self._name, function, rows.unpack(self._request["rows"]))
-            )
+            return await _in_loop(self._with_rows(function))
         bound = bind(
             self._name,
             function,
@@ -144,6 +148,23 @@ class _Call:
         returned = await _in_thread(function, bound)
         return await _in_loop(returned) if inspect.isawaitable(returned) else returned
 
+    async def _with_rows(self, function: resolve.Function) -> None:
+        """Call the function with each row of a copy, for as long as some come."""
+
+        async def ask(made: Told) -> Any:
+            return self._channel.ask("columns", json.dumps(made))
+
+        calling = Calling(self._name, function, self._request["rows"], ask)
+        while (portion := await self._portions.get()) is not None:
+            answer = await calling.answer(portion)
+            if len(answer) > wire.MOST_ANSWER:
+                raise StepError(
+                    f"{self._name} answered {len(answer)} bytes for the rows of one portion, more "
+                    f"than {wire.MOST_ANSWER}",
+                    retryable=False,
+                )
+            self._channel.send_rows(answer)
+
     def _fitting(self, returned: Any) -> str:
         text = values.to_json(returned, f"{self._name} returned")
         if len(text) > wire.MOST_ANSWER:
@@ -160,6 +181,10 @@ class _Call:
             case _ImportFailed(__cause__=BaseException() as cause):
                 error = cause
                 words = f"importing {self._name.partition(':')[0]} failed: {_words(cause)}"
+            case RowError(row=row, __cause__=BaseException() as cause):
+                error = cause
+                said = cause.message if isinstance(cause, StepError) else _words(cause)
+                words = f"{said} (row {row})"
             case SystemExit() | asyncio.CancelledError() | KeyboardInterrupt():
                 words = f"{self._name} {_words(error)}"
         return values.to_json({"error": facts.of(error, self._plugins, words)}, "an error with")

@@ -18,6 +18,7 @@ from nomaflow.plugins import values
 from nomaflow_worker.sandbox import facts, wire
 from nomaflow_worker.sandbox.escape import visible
 from nomaflow_worker.sandbox.request import ChildListener, ChildRequest, LeaseOverError
+from nomaflow_worker.sandbox.talk import Talk
 
 # A child that writes more lines than this waits, so that its neighbours do not.
 _LINES_PER_SECOND = 10_000
@@ -79,6 +80,7 @@ class Conversation:
         self._lines = float(_LINES_PER_SECOND)
         self._lines_at = time.monotonic()
         self._guardian_pid: int | None = None
+        self._talk: Talk | None = None
 
     async def hold(self, timeout_seconds: float) -> Any:
         """The function's value once nothing of the child is left; StepError for any other end."""
@@ -109,6 +111,8 @@ class Conversation:
             self._spare.close()
             ended.cancel()
             answered.cancel()
+            if self._talk is not None:
+                self._talk.close()
         return self._value(answer, end, timeout_seconds)
 
     def _begin(self, timeout_seconds: float) -> None:
@@ -126,6 +130,8 @@ class Conversation:
             }
         )
         self._spare.child.tell_text(call)
+        if self._request.rows is not None:
+            self._talk = Talk(self._request.rows, self._spare.child.writer)
 
     async def _see_off(self, ended: asyncio.Task[dict[str, Any]], grace: float) -> None:
         """Ask for the end and wait for it; the guardian sees to it in any case."""
@@ -151,6 +157,8 @@ class Conversation:
                     self._listener.watermark(name, value)
                 case {"ask": str(what), "name": str(name), "number": int(number)}:
                     await self._reply(what, name, number)
+                case {"rows": bytes(rows)} if self._talk is not None:
+                    await self._talk.hear(rows)
                 case _:
                     raise wire.WireError("a message of no known kind")
         return {}
@@ -168,6 +176,8 @@ class Conversation:
                     answer: Mapping[str, Any] = await self._listener.connector(name)
                 case "output":
                     answer = self._request.earlier[name].output
+                case "columns" if self._talk is not None:
+                    answer = await self._talk.wanted(name)
                 case _:
                     raise wire.WireError(f"a question about {what!r:.40}")
             text = values.to_json({"number": number, "answer": answer}, f"{what} {name!r} holds")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nomaflow.connectors.http.connector import HttpPolicy
 from nomaflow.errors import ClaimLostError
-from nomaflow.plugins import rows, values
+from nomaflow.plugins import values
 from nomaflow.step_context import EarlierStep
+
+if TYPE_CHECKING:
+    from nomaflow.steps.base import RowTalk
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class ChildRequest:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     policy: HttpPolicy = field(default_factory=HttpPolicy)
     limits: Limits = field(default_factory=Limits)
-    rows: Sequence[Mapping[str, Any]] | None = None
+    rows: RowTalk | None = None
 
     def call(self) -> str:
         """The message for the child, as JSON; without outputs and settings, which it asks for."""
@@ -78,7 +81,7 @@ class ChildRequest:
                     "state": self.state,
                     "connectors": self.connectors,
                     "environ": self.environ,
-                    "rows": None if self.rows is None else rows.pack(self.rows),
+                    "rows": None if self.rows is None else self.rows.given(),
                     "policy": self.policy.as_json(),
                 }
             },

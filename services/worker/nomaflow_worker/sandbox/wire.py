@@ -1,4 +1,4 @@
-"""Frames between the worker, a guardian and a child: four bytes of length, then JSON."""
+"""Frames between the worker, a guardian and a child: four bytes of length, then JSON or rows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 _LENGTH = struct.Struct(">I")
+# Set in the length of a frame that is no JSON but rows of a copy, as they are.
+_RAW = 0x8000_0000
 # The largest answer of a function. A frame may be a little larger than what it carries.
 MOST_ANSWER = 32 * 1024 * 1024
 MOST_FRAME = MOST_ANSWER + 1024 * 1024
@@ -31,6 +33,11 @@ def frame_text(text: str) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
+def raw(rows: bytes) -> tuple[bytes, bytes]:
+    """Rows as they travel, behind their length; they arrive as the message {"rows": ...}."""
+    return _LENGTH.pack(len(rows) | _RAW), rows
+
+
 class Frames:
     """Cuts what arrives on a socket into messages."""
 
@@ -42,25 +49,27 @@ class Frames:
         """Every message complete with `data`; WireError for what is none."""
         self._buffer += data
         while len(self._buffer) >= _LENGTH.size:
-            (size,) = _LENGTH.unpack_from(self._buffer)
+            (told,) = _LENGTH.unpack_from(self._buffer)
+            size = told & ~_RAW
             _check(size, self._most)
             end = _LENGTH.size + size
             if len(self._buffer) < end:
                 return
             body = bytes(self._buffer[_LENGTH.size : end])
             del self._buffer[:end]
-            yield _message(body)
+            yield _message(body, told)
 
 
 async def read(stream: asyncio.StreamReader, most: int) -> dict[str, Any] | None:
     """The next message, or None when the other side is gone; WireError for what is none."""
     try:
-        (size,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
+        (told,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
+        size = told & ~_RAW
         _check(size, most)
         body = await stream.readexactly(size)
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
-    return _message(body)
+    return _message(body, told)
 
 
 def _check(size: int, most: int) -> None:
@@ -68,7 +77,9 @@ def _check(size: int, most: int) -> None:
         raise WireError(f"a frame of {size} bytes, more than {most}")
 
 
-def _message(body: bytes) -> dict[str, Any]:
+def _message(body: bytes, told: int) -> dict[str, Any]:
+    if told & _RAW:
+        return {"rows": body}
     try:
         message = json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:

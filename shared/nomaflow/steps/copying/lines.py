@@ -16,12 +16,17 @@ _PLAIN = {"t": "\t", "n": "\n", "r": "\r", "b": "\b", "f": "\f", "v": "\v"}
 
 def encode(columns: Sequence[Sequence[str | None]]) -> bytes:
     """Columns of texts as lines; None is NULL."""
-    cells = [_cells(column) for column in columns]
+    return joined([escaped(column) for column in columns])
+
+
+def joined(cells: Sequence[Sequence[str]]) -> bytes:
+    """Columns of cells, escaped already, as lines."""
     text = "\n".join(map("\t".join, zip(*cells, strict=True)))
     return (text + "\n").encode() if text or cells else b""
 
 
-def _cells(column: Sequence[str | None]) -> Sequence[str]:
+def escaped(column: Sequence[str | None]) -> Sequence[str]:
+    """A column's texts as cells."""
     if None in column:
         return [NULL if cell is None else _escaped(cell) for cell in column]
     texts = cast("Sequence[str]", column)
@@ -43,6 +48,19 @@ def decode(portion: bytes) -> list[list[str | None]]:
     if "\\" not in text:
         return cast("list[list[str | None]]", rows)
     return [[None if cell == NULL else _unescaped(cell) for cell in row] for row in rows]
+
+
+def columns(portion: bytes, width: int) -> tuple[list[Sequence[str | None]], bool]:
+    """Whole lines as columns of texts, and whether none of them is NULL or was escaped."""
+    cells = portion.decode().replace("\n", "\t").split("\t")
+    cells.pop()  # behind the last line's end
+    found: list[Sequence[str | None]] = [cells[number::width] for number in range(width)]
+    if b"\\" not in portion:
+        return found, True
+    return [
+        [None if cell == NULL else _unescaped(cast("str", cell)) for cell in column]
+        for column in found
+    ], False
 
 
 def _unescaped(cell: str) -> str:

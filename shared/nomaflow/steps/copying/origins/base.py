@@ -30,12 +30,12 @@ class Spelling:
 
     hex_prefix: str = ""
     zone: str = "+00:00"
-    true: str = "1"
-    false: str = "0"
+    arrays_as_json: bool = True
 
 
 POSTGRES = Spelling(hex_prefix="\\x")
 MYSQL = Spelling(zone="")
+FUNCTION = Spelling(arrays_as_json=False)
 
 
 class Origin(ABC):
@@ -50,6 +50,8 @@ class Origin(ABC):
     """Columns whose texts may have so many letters and no more, where `send` looks at them."""
 
     looks_at_letters = False
+    holds_anything = False
+    """Whether a column may hold values that are not of its kind."""
 
     def __init__(self) -> None:
         self.letters = {}
@@ -68,10 +70,6 @@ class Origin(ABC):
     @abstractmethod
     def rows(self, names: Sequence[str]) -> AsyncGenerator[Rows, None]:
         """The rows of these columns in one snapshot, by the batch: numbers, text, bytes, times."""
-
-    def objects(self, names: Sequence[str]) -> AsyncGenerator[Rows, None]:
-        """The same as a function would like them: times and decimals of Python's own."""
-        return self.rows(names)
 
     async def send(self, names: Sequence[str], spelling: Spelling, put: Put) -> int:
         """Give the rows away as lines of COPY's text form; how many there were.

@@ -63,18 +63,8 @@ class PostgresOrigin(Origin):
         return int(status.rpartition(" ")[2])
 
     async def rows(self, names: Sequence[str]) -> AsyncGenerator[Rows, None]:
-        async with aclosing(self._read(names, _storable)) as batches:
-            async for batch in batches:
-                yield batch
-
-    async def objects(self, names: Sequence[str]) -> AsyncGenerator[Rows, None]:
-        async with aclosing(self._read(names, _object)) as batches:
-            async for batch in batches:
-                yield batch
-
-    async def _read(self, names: Sequence[str], spell: Spell) -> AsyncGenerator[Rows, None]:
         async with self._connector.transaction(read_only=True):
-            select = f"SELECT {self._values(names, spell)} {self._reading.tail}\n"
+            select = f"SELECT {self._values(names, _storable)} {self._reading.tail}\n"
             try:
                 size = await batch_size(self._connector, select, self._reading.params, BATCH)
                 async with aclosing(
@@ -123,7 +113,9 @@ def _text(  # noqa: PLR0911  a line per kind of value
         case Word.INSTANT:
             plain = f"({name} AT TIME ZONE 'UTC')::text || '{spelling.zone}'"
             return f"CASE WHEN isfinite({name}) THEN {plain} ELSE {name}::text END"
-        case Word.OTHER if column.type_name.startswith("_"):
+        case Word.OTHER if column.type_name in _LISTS or (
+            column.type_name.startswith("_") and spelling.arrays_as_json
+        ):
             shape = f"array_lower({name}, 1)"
             return (
                 f"CASE WHEN COALESCE({shape}, 1) = 1 THEN to_json({name})::text "
@@ -153,26 +145,3 @@ def _storable(column: Column, field: Field, number: int) -> str:
             return f"{name}::text"
         case _:
             return _text(column, field, number, Spelling())
-
-
-def _object(column: Column, field: Field, number: int) -> str:
-    """What a function would like: times and decimals, as far as Python's reach."""
-    name = quoted(column.name)
-    match field.kind.word:
-        case Word.DATE | Word.MOMENT | Word.INSTANT:
-            reach = f"{name} BETWEEN '0001-01-02' AND '9999-12-30'"
-            kind = column.base
-            return (
-                f"CASE WHEN {name} IS NULL OR {reach} THEN {name} "
-                f"ELSE {_complaint(name, number)}::{kind} END"
-            )
-        case Word.TIME:
-            return (
-                f"CASE WHEN {name} = '24:00' THEN {_complaint(name, number)}::time ELSE {name} END"
-            )
-        case Word.OTHER if column.type_name not in _LISTS:
-            return f"{name}::text"
-        case Word.JSON:
-            return f"{name}::text"
-        case _:
-            return f"{name}::bigint" if column.type_name == "oid" else name

@@ -23,6 +23,7 @@ class SqliteOrigin(Origin):
 
     dialect = "sqlite"
     looks_at_letters = True
+    holds_anything = True
 
     def __init__(
         self,

@@ -1,89 +1,91 @@
-"""A source whose rows pass through a function of the project's plugins, some rows at a time."""
+"""A source whose rows pass through a function of the project's plugins, in a process of its own.
+
+Three things go on at once, a few portions apart: the source is read, the function is called, the
+target is written. The rows travel as text both ways, so that nothing is made of them here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, replace
-from datetime import date, datetime
-from decimal import Decimal
+import asyncio
+import marshal
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
-from nomaflow.errors import FunctionError, StepError
+from nomaflow.errors import StepError
 from nomaflow.steps.base import PythonCall
-from nomaflow.steps.copying import cells, lines
+from nomaflow.steps.copying import cells
+from nomaflow.steps.copying.flow import Flow
+from nomaflow.steps.copying.function import packed
+from nomaflow.steps.copying.function.words import HEAD, Column, Given, Wanted, kinds_from_json
 from nomaflow.steps.copying.kinds import FROM_FUNCTION, Field, Kind, Word
 from nomaflow.steps.copying.orders import Orders
-from nomaflow.steps.copying.origins.base import POSTGRES, Origin, Put, Rows, Spelling, Wanted
+from nomaflow.steps.copying.origins import base
+from nomaflow.steps.copying.origins.base import FUNCTION, POSTGRES, Origin, Put, Rows, Spelling
 
-_CELLS_PER_CALL = 50_000
-"""Rows times columns that one call of the child gets: a few megabytes at most."""
+_AHEAD = 4
+"""Portions that are with the function or on their way to it."""
 
+_PORTION_BYTES = 200_000
 _TEXT = Kind(Word.TEXT)
-# What a new target's column holds when a function made it, by the class of its first value.
-_NEW: tuple[tuple[type, Kind], ...] = (
-    (bool, Kind(Word.BOOL)),
-    (int, Kind(Word.INTEGER, 64)),
-    (float, Kind(Word.FLOAT, 64)),
-    (bytes, Kind(Word.BYTES)),
-    (Decimal, Kind(Word.DECIMAL)),
-    (datetime, Kind(Word.MOMENT, 6)),
-    (date, Kind(Word.DATE)),
-    (UUID, Kind(Word.UUID)),
-    (dict, Kind(Word.JSON)),
-    (list, Kind(Word.JSON)),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    first_row: int
-    rows: list[dict[str, Any] | None]
 
 
 class Transformed(Origin):
-    """The rows that the function answers; its first batch is called when the copy is prepared.
+    """The rows that the function answers; its first ones are called when the copy is prepared.
 
-    The keys of the first row it answers are the columns; every later row has the same ones.
+    The keys of the first row it keeps are the columns; every later row has the same ones.
     """
 
-    def __init__(self, orders: Orders, inner: Origin, wanted: Mapping[str, Wanted] | None) -> None:
+    def __init__(
+        self, orders: Orders, inner: Origin, wanted: Mapping[str, base.Wanted] | None
+    ) -> None:
         super().__init__()
         self._orders = orders
         self._inner = inner
         self._wanted = wanted
-        self._names = tuple(field.name for field in inner.fields)
-        self._batches = self._called()
-        self._first: list[_Batch] = []
+        self._given = Given(inner.fields, "values" if inner.holds_anything else "lines")
+        self._portions: Flow[bytes] = Flow()
+        self._answers: Flow[memoryview] = Flow()
+        self._ahead = asyncio.Semaphore(_AHEAD)
+        loop = asyncio.get_running_loop()
+        self._made: asyncio.Future[dict[str, Kind]] = loop.create_future()
+        self._asked: asyncio.Future[Wanted] = loop.create_future()
+        self._working: asyncio.Task[int] | None = None
+        self._counts: tuple[int | None, int] = (None, 0)
         self.dialect = inner.dialect
         self.shown = inner.shown
-        self.key = inner.key
 
     @classmethod
     async def opened(
-        cls, orders: Orders, inner: Origin, wanted: Sequence[Wanted] | None
+        cls, orders: Orders, inner: Origin, wanted: Sequence[base.Wanted] | None
     ) -> Transformed:
-        """Call the function until it has answered a row, or there are no more."""
+        """Begin to read and to call, and go on until the function has kept a row."""
         targets = {orders.columns.get(column.name, column.name): column for column in wanted or ()}
         made = cls(orders, inner, None if wanted is None else targets)
-        sample: dict[str, Any] | None = None
-        async for batch in made._batches:
-            made._first.append(batch)
-            sample = next((row for row in batch.rows if row is not None), None)
-            if sample is not None:
-                break
-        made.fields = made._fields(sample)
+        # The source's connection has no time for questions later.
+        rows = await inner.count() if orders.ctx.dry_run else 0
+        made._counts = (await inner.estimate(), rows)
+        working = made._working = asyncio.create_task(made._work(), name="transform")
+        try:
+            either: set[asyncio.Future[Any]] = {working, made._made}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not made._made.done():
+                await working
+        except BaseException:
+            await made.close()
+            raise
+        kinds = made._made.result() if made._made.done() else None
+        made.fields = made._fields(kinds)
         made.key = inner.key if set(inner.key) <= {field.name for field in made.fields} else ()
         return made
 
-    def _fields(self, sample: dict[str, Any] | None) -> tuple[Field, ...]:
+    def _fields(self, kinds: Mapping[str, Kind] | None) -> tuple[Field, ...]:
         inner = {field.name: field for field in self._inner.fields}
-        names = tuple(sample) if sample is not None else tuple(inner)
+        if kinds is None:
+            kinds = dict.fromkeys(inner, _TEXT)
         found = []
-        for name in names:
-            if not isinstance(name, str):
-                raise self._error(f"answered a row with the key {name!r}; column names are text")
+        for name, made in kinds.items():
             old = inner.get(name)
             if self._wanted is not None:
                 kind = getattr(self._wanted.get(name), "kind", _TEXT)
@@ -91,144 +93,131 @@ class Transformed(Origin):
             elif old is not None:
                 found.append(replace(old, not_null=name in self._inner.key))
             else:
-                value = (sample or {})[name]
-                kind = next((kind for made, kind in _NEW if isinstance(value, made)), _TEXT)
-                found.append(Field(name, kind, FROM_FUNCTION))
+                found.append(Field(name, made, FROM_FUNCTION))
         return tuple(found)
 
     async def estimate(self) -> int | None:
-        return await self._inner.estimate()
+        return self._counts[0]
 
     async def count(self) -> int:
-        return await self._inner.count()
+        return self._counts[1]
 
     async def close(self) -> None:
-        await self._batches.aclose()
+        if self._working is not None:
+            self._working.cancel()
+            with suppress(asyncio.CancelledError, StepError):
+                await self._working
 
     async def rows(self, names: Sequence[str]) -> AsyncGenerator[Rows, None]:
-        async with aclosing(self._answered()) as batches:
-            async for batch in batches:
-                yield [[row[name] for name in names] for row in batch.rows if row is not None]
+        columns = tuple(Column(self.field(name)) for name in names)
+        self._asked.set_result(Wanted(columns, "packed"))
+        async for answer in self._answers.portions():
+            try:
+                unpacked = packed.unpack(answer)
+            except ValueError as error:
+                raise self._error(f"has a process that lies: {error}") from None
+            yield list(zip(*unpacked, strict=True))
+        await self._ended()
 
     async def send(self, names: Sequence[str], spelling: Spelling, put: Put) -> int:
-        count = 0
-        fields = [self.field(name) for name in names]
-        async with aclosing(self._answered()) as batches:
-            async for batch in batches:
-                count += len(batch.rows)
-                kept = [row for row in batch.rows if row is not None]
-                if not kept:
-                    continue
-                columns = [
-                    self._texts(field, [row[field.name] for row in kept], batch, spelling)
-                    for field in fields
-                ]
-                await put(lines.encode(columns))
-        return count
+        columns = tuple(self._column(name) for name in names)
+        is_postgres = spelling is POSTGRES
+        prefix = spelling.hex_prefix
+        self._asked.set_result(Wanted(columns, "lines", prefix, is_strict=not is_postgres))
+        async for answer in self._answers.portions():
+            await put(bytes(answer))
+        return await self._ended()
 
-    def _texts(
-        self, field: Field, values: list[Any], batch: _Batch, spelling: Spelling
-    ) -> cells.Texts:
-        """Any text goes into a column of text; a kind of its own asks for its own values."""
-        if spelling is not POSTGRES and field.kind.word is not Word.TEXT:
-            return cells.texts(field, values, batch.first_row)
-        as_array, as_whole = self._is_array(field), self._is_whole(field)
-        return [
-            None
-            if value is None
-            else str(int(value))
-            if as_whole and isinstance(value, Decimal | float) and value == value // 1
-            else _array(value)
-            if as_array and isinstance(value, list | tuple)
-            else "\\x" + value.hex()
-            if isinstance(value, bytes) and spelling is POSTGRES
-            else cells.text(value)
-            for value in values
-        ]
+    def _column(self, name: str) -> Column:
+        field = self.field(name)
+        type_name = getattr((self._wanted or {}).get(name), "type_name", None)
+        if type_name is None:
+            return Column(field, is_array=field.declared.endswith("[]"))
+        is_whole = type_name in {"int2", "int4", "int8"}
+        return Column(field, is_whole, is_array=type_name.startswith("_"))
 
-    def _is_array(self, field: Field) -> bool:
-        column = (self._wanted or {}).get(field.name)
-        return getattr(column, "type_name", field.declared[-2:]).startswith(("_", "[]"))
+    async def _ended(self) -> int:
+        if self._working is None:
+            raise RuntimeError("rows of a function that was never called")
+        return await self._working
 
-    def _is_whole(self, field: Field) -> bool:
-        column = (self._wanted or {}).get(field.name)
-        return getattr(column, "type_name", "") in {"int2", "int4", "int8"}
+    async def _work(self) -> int:
+        """Read the source and have the function called, to the end; how many rows were read.
 
-    async def _answered(self) -> AsyncGenerator[_Batch, None]:
-        expected = {field.name for field in self.fields}
-        first, self._first = self._first, []
-        for batch in first:
-            yield self._checked(batch, expected)
-        async for batch in self._batches:
-            yield self._checked(batch, expected)
-
-    def _checked(self, batch: _Batch, expected: set[str]) -> _Batch:
-        for place, row in enumerate(batch.rows):
-            if row is None:
-                self.dropped += 1
-            elif row.keys() != expected:
-                odd = sorted(map(str, row.keys() ^ expected))
-                raise self._error(
-                    f"answered other columns for row {batch.first_row + place} than before "
-                    f"({', '.join(odd)}); every row needs the same keys"
-                )
-        return batch
-
-    async def _called(self) -> AsyncGenerator[_Batch, None]:
-        size = max(1, min(self._orders.batch_size, _CELLS_PER_CALL // len(self._names)))
-        waiting: list[Sequence[Any]] = []
-        seen = 0
-        async with aclosing(self._inner.objects(self._names)) as batches:
-            async for batch in batches:
-                waiting.extend(batch)
-                while len(waiting) >= size:
-                    now, waiting = waiting[:size], waiting[size:]
-                    yield await self._call(now, seen + 1)
-                    seen += len(now)
-        if waiting:
-            yield await self._call(waiting, seen + 1)
-
-    async def _call(self, rows: Sequence[Sequence[Any]], first_row: int) -> _Batch:
-        given = [dict(zip(self._names, row, strict=True)) for row in rows]
-        call = PythonCall(str(self._orders.transform), {}, (), 1024, 0, rows=given)
+        A failure of the source's own is the one to tell.
+        """
+        reading = asyncio.create_task(self._read(), name="transform source")
+        call = PythonCall(str(self._orders.transform), {}, (), 1024, 0, rows=self)
         try:
-            answered = await self._orders.ctx.call_python(call)
-        except FunctionError as error:
-            if error.failure.type == "StepError" and not error.retryable:
-                raise  # its sentence says all there is
-            raise _of_rows(error, first_row, len(rows)) from error
-        except StepError as error:
-            if error.output or error.retryable:
-                raise StepError(
-                    f"{error.message} (rows {first_row} to {first_row + len(rows) - 1})",
-                    category=error.category,
-                ) from error
+            await self._orders.ctx.call_python(call)
+            return await reading
+        except BaseException:
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await reading
             raise
-        if not isinstance(answered, list) or len(answered) != len(rows):
-            raise self._error("did not answer once for each row")
-        return _Batch(first_row, answered)
+        finally:
+            self._answers.end()
+
+    async def _read(self) -> int:
+        try:
+            if self._given.form == "values":
+                return await self._read_values()
+            return await self._read_lines()
+        finally:
+            self._portions.end()
+
+    async def _read_lines(self) -> int:
+        waiting: list[bytes] = []
+        size = 0
+
+        async def put(portion: bytes) -> None:
+            nonlocal size
+            waiting.append(portion)
+            size += len(portion)
+            if size >= _PORTION_BYTES:
+                await self._portions.put(b"".join(waiting))
+                waiting.clear()
+                size = 0
+
+        rows = await self._inner.send(self._given.names, FUNCTION, put)
+        if waiting:
+            await self._portions.put(b"".join(waiting))
+        return rows
+
+    async def _read_values(self) -> int:
+        rows, width = 0, len(self._given.fields)
+        async with aclosing(self._inner.rows(self._given.names)) as batches:
+            async for batch in batches:
+                rows += len(batch)
+                await self._portions.put(marshal.dumps(cells.transposed(batch, width)))
+        return rows
+
+    # What the process of the function asks for (steps.base.RowTalk).
+
+    def given(self) -> Mapping[str, Any]:
+        return self._given.as_json()
+
+    async def portions(self) -> AsyncIterator[bytes]:
+        async for portion in self._portions.portions():
+            await self._ahead.acquire()
+            yield portion
+
+    async def wanted(self, made: Any) -> Mapping[str, Any]:
+        kinds = kinds_from_json(made)
+        if kinds is None or self._made.done():
+            raise self._error("has a process that lies about its columns")
+        self._made.set_result(kinds)
+        return (await self._asked).as_json()
+
+    async def answered(self, answer: bytes) -> None:
+        if len(answer) < HEAD.size:
+            raise self._error("has a process that answers in no form of ours")
+        rows, kept = HEAD.unpack_from(answer)
+        self._ahead.release()
+        self.dropped += rows - kept
+        if kept:
+            await self._answers.put(memoryview(answer)[HEAD.size :])
 
     def _error(self, words: str) -> StepError:
         return StepError(f"{self._orders.transform} {words}", retryable=False)
-
-
-def _of_rows(error: FunctionError, first_row: int, count: int) -> FunctionError:
-    """The same with the rows that were given, and the class: a KeyError's words are just a key."""
-    failure = error.failure
-    words = failure.message if failure.type == "StepError" else f"{failure.type}: {failure.message}"
-    words += f" (rows {first_row} to {first_row + count - 1})"
-    return FunctionError(replace(failure, message=words), error.output)
-
-
-def _array(value: Sequence[Any]) -> str:
-    """A list as PostgreSQL writes an array."""
-    return "{" + ",".join(_element(part) for part in value) + "}"
-
-
-def _element(part: Any) -> str:
-    if part is None:
-        return "NULL"
-    if isinstance(part, list | tuple):
-        return _array(part)
-    escaped = cells.text(part).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

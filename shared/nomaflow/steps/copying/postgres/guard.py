@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import random
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -19,24 +20,34 @@ WRITERS_WAIT_MS = 5_000
 _POLL_SECONDS = 0.25
 
 
-async def take_turn(
-    target: PostgresConnector, schema: str, table: str, *, shared: bool, log: StepLog
-) -> None:
-    """Hold the target for this copy; another copy waits its turn (K15).
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The right to fill a target: one copy at a time (K15).
 
     Copies that only add rows may hold it together (`shared`). The lock belongs to the
     connection and ends when that is given back or lost, however the worker ends.
     """
-    connection = await target.raw()
-    kind = "_shared" if shared else ""
-    told = False
-    with target.translated():
-        while not await connection.fetchval(
-            f"SELECT pg_try_advisory_lock{kind}($1)", _key(schema, table)
-        ):
-            if not told:
-                log.info(f"another copy is filling {schema}.{table}; waiting for its end")
-                told = True
+
+    target: PostgresConnector
+    schema: str
+    table: str
+    shared: bool
+
+    async def taken(self) -> bool:
+        """Take it, if no other copy has it."""
+        connection = await self.target.raw()
+        kind = "_shared" if self.shared else ""
+        with self.target.translated():
+            return bool(
+                await connection.fetchval(
+                    f"SELECT pg_try_advisory_lock{kind}($1)", _key(self.schema, self.table)
+                )
+            )
+
+    async def wait(self, log: StepLog) -> None:
+        """Take it when it is this copy's turn."""
+        log.info(f"another copy is filling {self.schema}.{self.table}; waiting for its end")
+        while not await self.taken():  # noqa: ASYNC110  nothing tells when it is free
             await asyncio.sleep(_POLL_SECONDS * (0.5 + random.random()))  # noqa: S311  only to spread
 
 

@@ -28,12 +28,13 @@ from nomaflow.steps.copying.postgres.reading import TEXT_FORMS, Reading
 
 async def copy(orders: Orders, source: SqlConnector, target: PostgresConnector) -> Outcome:
     """Copy; the target changes in one commit or not at all."""
-    first = await _prepared(orders, source, target)
-    await first.close()
-    shared = orders.mode == "append"
-    work = first.work
-    await guard.take_turn(target, work.schema, work.name, shared=shared, log=orders.ctx.log)
-    # Once more, now that no other copy changes it.
+    schema, _ = await _place(orders, target)
+    turn = guard.Turn(target, schema, orders.target.table, shared=orders.mode == "append")
+    if not await turn.taken():
+        if orders.transform is None:
+            # What is wrong already is said before the wait.
+            await (await _prepared(orders, source, target)).close()
+        await turn.wait(orders.ctx.log)
     ready = await _prepared(orders, source, target)
     try:
         return await _carried_out(orders, ready)
@@ -71,13 +72,7 @@ class _Ready:
 
 async def _prepared(orders: Orders, source: SqlConnector, target: PostgresConnector) -> _Ready:
     """Look at both ends; StepError for whatever can be known before rows move."""
-    connection = await target.raw()
-    end = orders.target
-    with target.translated():
-        table = await catalog.table(connection, end.schema_name, end.table)
-        schema = end.schema_name or await connection.fetchval("SELECT current_schema()")
-    if table is None and schema is None:
-        raise StepError(f"connector {target.name!r} has no schema to create tables in")
+    schema, table = await _place(orders, target)
     if isinstance(source, PostgresConnector) and orders.transform is None:
         origin = None
         load, same = await _straight(orders, source, target, table)
@@ -85,8 +80,7 @@ async def _prepared(orders: Orders, source: SqlConnector, target: PostgresConnec
         origin = await opening.origin(orders, source, _wanted(table))
         load, same = await _by_arrivals(orders, source, target, table, origin), True
     try:
-        where = (table.schema, table.name) if table else (str(schema), end.table)
-        work = Work(load, *where, orders.columns, orders.limits)
+        work = Work(load, schema, orders.target.table, orders.columns, orders.limits)
         if table is None:
             if orders.mode != "overwrite":
                 raise StepError(
@@ -104,6 +98,20 @@ async def _prepared(orders: Orders, source: SqlConnector, target: PostgresConnec
             await origin.close()
         raise
     return _Ready(work, table, origin)
+
+
+async def _place(orders: Orders, target: PostgresConnector) -> tuple[str, Table | None]:
+    """The schema of the target, and the target where it is there."""
+    connection = await target.raw()
+    end = orders.target
+    with target.translated():
+        table = await catalog.table(connection, end.schema_name, end.table)
+        if table is not None:
+            return table.schema, table
+        schema = end.schema_name or await connection.fetchval("SELECT current_schema()")
+    if schema is None:
+        raise StepError(f"connector {target.name!r} has no schema to create tables in")
+    return str(schema), None
 
 
 async def _straight(
