@@ -36,6 +36,8 @@ class Request:
     dry_run: bool = False
     idempotency_key: str | None = None
     parent_run_id: UUID | None = None
+    detached: bool = False
+    """The parent does not wait for it, and its end is not the parent's."""
 
 
 @dataclass(frozen=True, slots=True)

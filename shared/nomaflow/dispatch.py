@@ -51,16 +51,16 @@ async def start(db: Database, bell: Bell, request: Request) -> Started:
     has no room for another run (S15), and SpecErrors for overrides that do not fit (T07).
     """
     async with db.transaction() as connection:
-        job = await jobs.find(connection, request.job, lock=True)
-        if job is None:
-            raise _unknown(request.job, await jobs.names(connection))
+        job = await _job(connection, request.job, lock=True)
         spec = definitions.of_job(job)
         if request.idempotency_key is not None:
             earlier = await _earlier(connection, request)
             if earlier is not None:
                 return earlier
         if request.parent_run_id is not None:
-            spec = await lineage.of_child(connection, spec, request.parent_run_id)
+            spec = await lineage.of_child(
+                connection, job.id, spec, request.parent_run_id, detached=request.detached
+            )
         born = birth.of(
             job,
             spec,
@@ -72,6 +72,8 @@ async def start(db: Database, bell: Bell, request: Request) -> Started:
             idempotency_key=request.idempotency_key,
             parent_run_id=request.parent_run_id,
         )
+        if request.detached:
+            born = replace(born, overrides={**born.overrides, family.DETACHED: True})
         status = RunStatus.QUEUED
         ended: tuple[InFlight, ...] = ()
         reason = None if request.dry_run else await _unmet(connection, spec)
@@ -82,6 +84,26 @@ async def start(db: Database, bell: Bell, request: Request) -> Started:
             run_id = await births.insert(connection, birth.skipped(born, reason))
     announce(bell, run_id, status, ended)
     return Started(run_id, created=True, status=status, reason=reason)
+
+
+async def rehearse(db: Database, request: Request) -> None:
+    """Refuse what `start` would refuse of the job, its parameters and its parents; write nothing.
+
+    Raises what `start` raises, BUSY excepted.
+    """
+    async with db.transaction() as connection:
+        job = await _job(connection, request.job, lock=False)
+        spec = definitions.of_job(job)
+        if (parent := request.parent_run_id) is not None:
+            await lineage.of_child(connection, job.id, spec, parent, detached=request.detached)
+        birth.wishes(spec, request)
+
+
+async def _job(connection: Connection, name: str, *, lock: bool) -> jobs.JobRow:
+    job = await jobs.find(connection, name, lock=lock)
+    if job is None:
+        raise _unknown(name, await jobs.names(connection))
+    return job
 
 
 async def _unmet(connection: Connection, spec: JobSpec) -> str | None:
@@ -148,7 +170,7 @@ async def abort(
 
 
 async def abort_children(db: Database, bell: Bell, run_id: UUID, *, by: str, reason: str) -> None:
-    """Ask for the end of every run that the steps of `run_id` started and nobody waits for."""
+    """Ask for the end of every run that the steps of `run_id` started, detached ones excepted."""
     for child in await family.in_flight(db, run_id):
         with contextlib.suppress(NomaflowError):  # it ended by itself meanwhile
             await abort(db, bell, child, by=by, reason=reason)

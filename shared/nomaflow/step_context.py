@@ -1,15 +1,16 @@
 """What a plugin's function receives first: its step, its run, and the ways to the outside.
 
 Two classes answer to it: the one of the child process that runs a step, and the one of
-`nomaflow.testing` for a plugin's own tests. Only typing is imported here, so
-`from nomaflow import StepContext` costs a plugin nothing.
+`nomaflow.testing` for a plugin's own tests. Nothing but words of Python's own library is imported
+here, so `from nomaflow import StepContext` costs a plugin nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 Row = Mapping[str, Any]
 
@@ -27,6 +28,35 @@ class EarlierStep(Protocol):
     @property
     def output(self) -> Mapping[str, Any]:
         """Its whole output, not the preview kept in history."""
+
+    @property
+    def rows_affected(self) -> int | None:
+        """The rows it counts for the run, None when it counts none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TriggeredRun:
+    """A run of another job that this step has started."""
+
+    job: str
+    run_id: str | None
+    """Its UUID as text; None in a dry run, which starts nothing."""
+    status: str
+    """`succeeded` or `partial`; `queued` when it is not waited for; `skipped` in a dry run.
+
+    With `check=False` also `failed`, `aborted`, or `skipped` because it might not run.
+    """
+    reason: str | None
+    rows_affected: int | None
+    output: Mapping[str, Any]
+    """Whole, that of its last step that put one out; empty when it is not waited for."""
+
+
+class ParentRun(NamedTuple):
+    """A run that waits for this one, or for one that does, or that has started it."""
+
+    job: str
+    run_id: str
 
 
 class Log(Protocol):
@@ -180,6 +210,34 @@ class StepContext(Protocol):
         """The connector `name`: a `Connector` for a database, an `Http` for an HTTP API.
 
         Nothing is opened before its first use. StepError at once when there is no such connector.
+        """
+
+    @property
+    def prev_rows_affected(self) -> int | None:
+        """The rows that the step just before this one counts for the run."""
+
+    @property
+    def parent_chain(self) -> Sequence[ParentRun]:
+        """The runs above this one, the outermost first; empty when no job has called it."""
+
+    async def trigger(
+        self,
+        job: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        wait: bool = True,
+        check: bool = True,
+    ) -> TriggeredRun:
+        """Start a run of another job as a child of this one, and wait for its end (J27).
+
+        `params` go over those the job declares; they are kept in history, so they hold no
+        secrets. The wait takes no place in the worker. When this step ends, runs it still waits
+        for are aborted; one started with `wait=False` goes on by itself, whatever becomes of
+        this run. A dry run starts nothing.
+
+        StepError when there is no such job, its parameters do not fit, its overlap policy has no
+        room, jobs call each other in a circle or too deep, or one would wait for a lock for ever;
+        with `check` also when the run fails, is aborted, or may not run.
         """
 
     def previous_step(self, name: str) -> EarlierStep:

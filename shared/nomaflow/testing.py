@@ -17,20 +17,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nomaflow.connectors import spec, sql
 from nomaflow.connectors.http import connector as http
 from nomaflow.connectors.http.connector import HttpPolicy
 from nomaflow.errors import StepError
-from nomaflow.plugins import values
+from nomaflow.plugins import triggers, values
 from nomaflow.plugins.binding import bind
 from nomaflow.plugins.http import StepHttp
 from nomaflow.plugins.level_log import LevelLog
 from nomaflow.plugins.offers import offers
 from nomaflow.plugins.state import State
-from nomaflow.step_context import EarlierStep
+from nomaflow.step_context import EarlierStep, ParentRun, TriggeredRun
 from nomaflow.steps import base
 
 
@@ -54,7 +54,9 @@ class TestContext:
     `connectors` are databases by URL or APIs by base URL, tables as in connectors.toml, or any
     object of the test's own, handed over as it is. `outputs` are those of the earlier steps, in
     order; an `EarlierStep` (`nomaflow.steps.base`) says one's status as well. `http` replaces
-    `ctx.http`. Facts of the run can be set as attributes.
+    `ctx.http`. `jobs` are those that `ctx.trigger` finds, each with the output of its runs, or a
+    `TriggeredRun` (`nomaflow.step_context`) that says its status as well; what was triggered is
+    in `triggered`. Facts of the run can be set as attributes.
     """
 
     __test__ = False
@@ -68,6 +70,7 @@ class TestContext:
         state: Mapping[str, Any] | None = None,
         dry_run: bool = False,
         http: Any = None,
+        jobs: Mapping[str, Mapping[str, Any] | TriggeredRun] | None = None,
     ) -> None:
         self.run_id = "00000000-0000-7000-8000-000000000000"
         self.job_id = "test-job"
@@ -83,6 +86,9 @@ class TestContext:
         self.log = TestLog()
         self.http: Any = http or StepHttp()
         self.connectors = connectors or {}
+        self.jobs = jobs or {}
+        self.triggered: list[tuple[str, Mapping[str, Any]]] = []
+        self.parent_chain: Sequence[ParentRun] = ()
         self.reports: list[dict[str, Any]] = []
         self.cancelled = False
         self._opened: dict[str, Any] = {}
@@ -97,6 +103,34 @@ class TestContext:
     def last_step(self) -> EarlierStep | None:
         """The step just before this one."""
         return next(reversed(self._steps.values()), None)
+
+    @property
+    def prev_rows_affected(self) -> int | None:
+        return None if self.last_step is None else self.last_step.rows_affected
+
+    async def trigger(
+        self,
+        job: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        wait: bool = True,
+        check: bool = True,
+    ) -> TriggeredRun:
+        given = triggers.parameters(job, params)
+        if job not in self.jobs:
+            raise StepError(f"the test gives no job {job!r}", retryable=False)
+        if self.dry_run:
+            return TriggeredRun(job, None, "skipped", "dry run: not started", None, {})
+        self.triggered.append((job, given))
+        run_id = f"00000000-0000-7000-8000-{len(self.triggered):012}"
+        run = self.jobs[job]
+        if not wait:
+            return TriggeredRun(job, run_id, "queued", None, None, {})
+        if not isinstance(run, TriggeredRun):
+            return TriggeredRun(job, run_id, "succeeded", None, None, run)
+        if check and run.status not in ("succeeded", "partial"):
+            raise StepError(f"run {run.run_id} of job `{job}` {run.status}: {run.reason}")
+        return run
 
     def previous_step(self, name: str) -> EarlierStep:
         if name not in self._steps:
@@ -145,16 +179,17 @@ async def call(
     afterwards.
     """
     name = f"{function.__module__}:{function.__name__}"
-    ctx.params = {**ctx.params, **(params or {}), **(kwargs or {})}
-    bound = bind(
-        name,
-        function,
-        ctx,
-        kwargs=kwargs or {},
-        params=ctx.params,
-        offers=offers(ctx, kwargs=kwargs or {}, connectors=ctx.connectors, last_step=ctx.last_step),
-    )
+    of_the_job, kwargs = ctx.params, kwargs or {}
+    ctx.params = {**of_the_job, **(params or {}), **kwargs}
     try:
+        bound = bind(
+            name,
+            function,
+            ctx,
+            kwargs=kwargs,
+            params=ctx.params,
+            offers=offers(ctx, kwargs=kwargs, connectors=ctx.connectors, last_step=ctx.last_step),
+        )
         if inspect.iscoroutinefunction(function):
             returned = await function(*bound.args, **bound.kwargs)
         else:
@@ -162,6 +197,7 @@ async def call(
             if inspect.isawaitable(returned):
                 returned = await returned
     finally:
+        ctx.params = of_the_job  # another call of the test begins afresh
         await ctx.close()
     return json.loads(values.to_json(returned, f"{name} returned"))
 

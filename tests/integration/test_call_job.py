@@ -6,7 +6,7 @@ import pytest
 from workshop import working, workshop
 
 from nomaflow import dispatch
-from nomaflow_worker import supervisor
+from nomaflow_worker import children as children_module
 
 FAMILY = """
 [[jobs]]
@@ -114,7 +114,7 @@ async def test_ten_parents_and_one_place(shop):
 
 @pytest.mark.parametrize("lock", [{}, {"lock": '"gate"'}])
 async def test_with_many_waiting_only_awaited_runs_are_taken(shop, monkeypatch, lock):
-    monkeypatch.setattr(supervisor, "MOST_WAITING", 1)
+    monkeypatch.setattr(children_module, "MOST_WAITING", 1)
     query = "SELECT pg_sleep(0.3)"
     await shop.declare(
         calling("child", then='overlap = "allow"', overlap='"allow"', query=query, **lock)

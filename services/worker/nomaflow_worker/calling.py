@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nomaflow import dispatch
 from nomaflow.birth import Request
 from nomaflow.errors import Code, NomaflowError, StepError
+from nomaflow.job.problems import SpecErrors
 from nomaflow.steps.base import ChildEnd
 from nomaflow.store import family
 
@@ -22,11 +23,20 @@ if TYPE_CHECKING:
 
 
 class Calling:
-    """The calls of one try of one step."""
+    """The calls of one try of one step; `in_process` when a python child waits for them."""
 
-    def __init__(self, tools: Tools, claimed: Claimed, position: int, attempt: int) -> None:
+    def __init__(
+        self,
+        tools: Tools,
+        claimed: Claimed,
+        position: int,
+        attempt: int,
+        *,
+        in_process: bool = False,
+    ) -> None:
         self._tools, self._claimed = tools, claimed
         self._position, self._attempt = position, attempt
+        self._in_process = in_process
 
     async def whole(self, call: JobCall, log: StepLog, stopped: Callable[[], bool]) -> ChildEnd:
         """Start the child, or find the one that this try started before, and wait for its end.
@@ -43,7 +53,12 @@ class Calling:
             did = "started" if started.created else "waits on for"
             said = f"{did} run {started.run_id} of job `{call.job}`"
             log.info(said)
-            await self._tools.children.ended(self._tools.db, started.run_id)
+            await self._tools.children.ended(
+                self._tools.db,
+                started.run_id,
+                self._claimed.run_id,
+                in_process=self._in_process,
+            )
         except asyncio.CancelledError:
             await asyncio.wait({starting}, timeout=1)
             if not stopped():
@@ -51,9 +66,34 @@ class Calling:
             raise
         return await self._end_of(started.run_id, call.job)
 
+    async def begin(self, call: JobCall, log: StepLog) -> ChildEnd:
+        """Start a run that nobody waits for, or find the one that this try started before."""
+        self._refuse_secrets(call)
+        started = await asyncio.shield(asyncio.create_task(self._start(call)))
+        said = f"started run {started.run_id} of job `{call.job}`, and does not wait for it"
+        log.info(said)
+        return ChildEnd(started.run_id, started.status.value, started.reason, None, {})
+
+    async def rehearse(self, call: JobCall) -> None:
+        """Refuse what cannot be started, and start nothing."""
+        self._refuse_secrets(call)
+        try:
+            await dispatch.rehearse(self._tools.db, self._request(call))
+        except (NomaflowError, SpecErrors) as error:
+            raise StepError(str(error), retryable=False) from None
+
     async def _start(self, call: JobCall) -> Started:
+        try:
+            return await dispatch.start(self._tools.db, self._tools.bell, self._request(call))
+        except NomaflowError as error:
+            raise StepError(error.message, retryable=error.code is Code.BUSY) from None
+        except SpecErrors as error:
+            raise StepError(str(error), retryable=False) from None
+
+    def _request(self, call: JobCall) -> Request:
         run = self._claimed
-        request = Request(
+        mark = f":{call.mark}" if call.mark else ""
+        return Request(
             job=call.job,
             trigger="call_job",
             triggered_by=f"call_job:{run.job_name}@{run.run_id}",
@@ -61,13 +101,10 @@ class Calling:
             params=call.params,
             log_level="DEBUG" if run.log_level == "DEBUG" else None,
             dry_run=run.dry_run,
-            idempotency_key=f"call_job:{run.run_id}:{self._position}:{self._attempt}",
+            idempotency_key=f"call_job:{run.run_id}:{self._position}:{self._attempt}{mark}",
             parent_run_id=run.run_id,
+            detached=call.detached,
         )
-        try:
-            return await dispatch.start(self._tools.db, self._tools.bell, request)
-        except NomaflowError as error:
-            raise StepError(error.message, retryable=error.code is Code.BUSY) from None
 
     async def _end_of(self, run_id: UUID, job: str) -> ChildEnd:
         end = await family.end_of(self._tools.db, run_id)

@@ -39,6 +39,8 @@ log = structlog.get_logger(__name__)
 
 STOPPING = "its worker is stopping"
 CALL = "call_job"
+CALLERS = (CALL, "python")
+"""Types whose steps may have started runs that are still in flight when the step is over."""
 
 
 class Stop(Enum):
@@ -199,7 +201,9 @@ class Chain:
             await self._back_off(spec, move.wait_seconds)
 
     def _succeeded(self, step: StepSpec, result: StepResult) -> Move:
-        self.outputs[step.name] = EarlierStep(step.name, "succeeded", result.output)
+        self.outputs[step.name] = EarlierStep(
+            step.name, "succeeded", result.output, result.rows_affected
+        )
         masker = self.tools.secrets.masker()
         masked = masker.value(result.output)
         shown = masked if result.shown is None else masker.value(dict(result.shown))
@@ -264,6 +268,8 @@ class Chain:
             case Stop.SURRENDER if state.status is StepStatus.RUNNING:
                 repeatable = self._ahead.repeatable(step, state)
                 policy = spec.retry_for(step)
+                if step.type in CALLERS and not repeatable:
+                    await self._end_children(f"step `{step.name}` of its parent run was stopped")
                 move = moves.surrender(self.held, policy, repeatable=repeatable, why=STOPPING)
             case Stop.SURRENDER:
                 move = moves.release(self.held, f"handed back: {STOPPING}")
@@ -276,7 +282,9 @@ class Chain:
         run_id = self.claimed.run_id
         found = await self.record.read(lambda: step_outputs.of_run(self.tools.db, run_id))
         for name, earlier in found.items():
-            self.outputs[name] = EarlierStep(name, earlier["status"], earlier["output"])
+            self.outputs[name] = EarlierStep(
+                name, earlier["status"], earlier["output"], earlier["rows_affected"]
+            )
 
     async def _rescue(self, spec: JobSpec, steps: dict[str, StepSpec]) -> None:
         """Go on with the step that a dead worker left running."""
@@ -290,7 +298,7 @@ class Chain:
         why = "its worker is gone"
         self._say("WARNING", f"step `{step.name}` was interrupted: {why}", step)
         repeatable = self._ahead.repeatable(step, state)
-        if step.type == CALL and not repeatable:
+        if step.type in CALLERS and not repeatable:
             await self._end_children(f"step `{step.name}` of its parent run was interrupted")
         move = moves.interrupt(
             self.held,
@@ -325,8 +333,9 @@ class Chain:
         level = "ERROR" if move.status is RunStatus.FAILED else "INFO"
         self._say(level, f"run {move.status.value}{why}", None)
         await self.record.write(move, alarms.on_final(self.tools, self.claimed, spec, move))
-        if move.status is not RunStatus.SUCCEEDED and any(s.type == CALL for s in spec.steps):
-            await self._end_children(f"its parent run is {move.status.value}")
+        if move.status is not RunStatus.SUCCEEDED and any(s.type in CALLERS for s in spec.steps):
+            ended = move.reason or move.status.value
+            await self._end_children(f"its parent run {self.claimed.run_id} ended: {ended}")
 
     async def _end_children(self, why: str) -> None:
         """End the runs that a step of this one started and does not wait for any more."""

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from nomaflow.connectors.sql import Session
 from nomaflow.plugins.level_log import LevelLog
-from nomaflow.store import logs
+from nomaflow.store import family, logs
 from nomaflow_worker.calling import Calling
 from nomaflow_worker.ear import Ear
 from nomaflow_worker.keeping import RETRIES, Keeper
 from nomaflow_worker.sandbox.request import ChildRequest, Limits
+from nomaflow_worker.triggering import Triggers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -242,7 +243,9 @@ class Context:
             policy=self._policy,
             rows=call.rows,
         )
-        ear = Ear(self)
+        calling = Calling(self._tools, self._claimed, self._position, self.attempt, in_process=True)
+        triggers = Triggers(calling, self.log, self.is_cancelled, dry_run=self.dry_run)
+        ear = Ear(self, triggers)
         try:
             return await self._tools.sandbox.call(request, ear, timeout_seconds=self._timeout)
         except BaseException:
@@ -253,6 +256,11 @@ class Context:
         """Run a child and wait for its end."""
         calling = Calling(self._tools, self._claimed, self._position, self.attempt)
         return await calling.whole(call, self.log, self.is_cancelled)
+
+    async def parents(self) -> list[tuple[str, str]]:
+        """The job and the run of each run above this one, the outermost first."""
+        above = await self._keeper.insist(lambda: family.above(self._tools.db, self.run_id))
+        return [(run.job_name, str(run.run_id)) for run in above]
 
     async def connector(self, name: str) -> Mapping[str, Any]:
         """Settings for a child that opens its own connection."""

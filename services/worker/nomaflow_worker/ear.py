@@ -1,4 +1,4 @@
-"""Who hears the child of a python step: its lines, progress and server processes are the step's."""
+"""Who hears the child of a python step: what it says and asks for is the step's."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 from nomaflow.plugins.state import MOST
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from nomaflow_worker.context import Context
+    from nomaflow_worker.triggering import Triggers
 
 
 class Ear:
     """Hears a child: its lines, progress and server processes are the step's own."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, context: Context, triggers: Triggers) -> None:
+        self._context, self._triggers = context, triggers
         self.opened: list[tuple[str, int]] = []
 
     def log(self, level: str, message: str, at: datetime, fields: Mapping[str, Any]) -> None:
@@ -36,3 +37,11 @@ class Ear:
 
     async def connector(self, name: str) -> Mapping[str, Any]:
         return await self._context.connector(name)
+
+    async def parents(self) -> Sequence[tuple[str, str]]:
+        return await self._context.parents()
+
+    async def trigger(
+        self, job: str, params: Mapping[str, Any], *, wait: bool, check: bool
+    ) -> Mapping[str, Any]:
+        return await self._triggers.start(job, params, wait=wait, check=check)

@@ -16,7 +16,6 @@ import structlog
 from nomaflow import moves
 from nomaflow.store import claims
 from nomaflow_worker.chain import Chain, Stop
-from nomaflow_worker.children import MOST_WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +112,7 @@ class Supervisor:
 
     @property
     def _awaited_only(self) -> bool:
-        return self.tools.children.waiting >= MOST_WAITING
+        return self.tools.children.crowded
 
     async def _take_unheard(self, *, expired: bool) -> None:
         """Begin what the last claim took, if it took anything: its answer never came."""

@@ -45,6 +45,7 @@ class EarlierStep:
     name: str
     status: str
     output: Mapping[str, Any]
+    rows_affected: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +85,17 @@ class RowTalk(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JobCall:
-    """Another job to run as a child of this run and to wait for.
+    """Another job to run as a child of this run.
 
     `params` are written for a job that renders them once more: every `${` in them is escaped.
+    `mark` tells the calls of one try apart: the same mark finds the same child. A `detached` one
+    is not waited for, and outlives its parent.
     """
 
     job: str
     params: Mapping[str, Any]
+    mark: str = ""
+    detached: bool = False
 
 
 @dataclass(frozen=True, slots=True)

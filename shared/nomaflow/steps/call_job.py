@@ -60,34 +60,39 @@ class CallJobStep(Step):
     async def run(self, ctx: StepRunContext) -> StepResult:
         """Wait for the child; StepError unless it succeeded, or is partial by its own will."""
         end = await ctx.call_job(JobCall(self.job, self.params))
-        if end.status not in ("succeeded", "partial"):
-            raise self._failed(end)
+        refuse_failed(self.job, end)
         rows = "" if end.rows_affected is None else f" · {counted(end.rows_affected)}"
         undone = f"called job `{self.job}`, whose run {end.run_id} is partial"
         return StepResult(
-            self._output(end),
+            output_of(self.job, end),
             f"{self.job}: {end.status}{rows}",
             end.rows_affected,
             reason=undone if end.status == "partial" else None,
         )
 
-    def _output(self, end: ChildEnd) -> dict[str, Any]:
-        return {
-            "job": self.job,
-            "run_id": str(end.run_id),
-            "status": end.status,
-            "reason": end.reason,
-            "rows_affected": end.rows_affected,
-            "output": dict(end.output),
-        }
 
-    def _failed(self, end: ChildEnd) -> StepError:
-        why = f": {end.reason}" if end.reason else ""
-        return StepError(
-            f"run {end.run_id} of job `{self.job}` {_BECAME[end.status]}{why}",
-            retryable=end.status != "aborted",  # whoever ended it did not want it again
-            output=self._output(end),
-        )
+def output_of(job: str, end: ChildEnd) -> dict[str, Any]:
+    """Say how a child ended, for who called it."""
+    return {
+        "job": job,
+        "run_id": str(end.run_id),
+        "status": end.status,
+        "reason": end.reason,
+        "rows_affected": end.rows_affected,
+        "output": dict(end.output),
+    }
+
+
+def refuse_failed(job: str, end: ChildEnd) -> None:
+    """Raise StepError for a child that failed, was aborted, or might not run."""
+    if end.status not in _BECAME:
+        return
+    why = f": {end.reason}" if end.reason else ""
+    raise StepError(
+        f"run {end.run_id} of job `{job}` {_BECAME[end.status]}{why}",
+        retryable=end.status != "aborted",  # whoever ended it did not want it again
+        output=output_of(job, end),
+    )
 
 
 _BECAME = {"failed": "failed", "aborted": "was aborted", "skipped": "did not run"}

@@ -17,7 +17,7 @@ async def of_run(connection: Connection | Database, run_id: UUID) -> dict[str, A
     """
     rows = await connection.fetch(
         """SELECT s.name, coalesce(o.output, s.output) AS output, o.output AS whole,
-             s.output AS brief, s.status
+             s.output AS brief, s.status, s.rows_affected
            FROM nomaflow.step_runs s
            LEFT JOIN nomaflow.step_outputs o USING (run_id, position)
            WHERE s.run_id = $1 AND (s.status IN ('succeeded', 'failed')
@@ -31,6 +31,7 @@ async def of_run(connection: Connection | Database, run_id: UUID) -> dict[str, A
             "output": r["output"] or {},
             "whole": r["whole"],
             "brief": r["brief"],
+            "rows_affected": r["rows_affected"],
         }
         for r in rows
     }

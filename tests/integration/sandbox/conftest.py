@@ -29,6 +29,8 @@ class Ear:
     times: list[datetime] = field(default_factory=list)
     reports: list[Mapping[str, Any]] = field(default_factory=list)
     backends: list[tuple[str, int]] = field(default_factory=list)
+    triggered: list[tuple[str, Mapping[str, Any], bool, bool]] = field(default_factory=list)
+    called_back: list[str] = field(default_factory=list)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
 
     def log(self, level: str, message: str, at: datetime, fields: Mapping[str, Any]) -> None:
@@ -47,6 +49,28 @@ class Ear:
         if name not in self.connectors:
             raise StepError(f"there is no connector {name!r}", retryable=False)
         return self.connectors[name]
+
+    async def parents(self) -> list[tuple[str, str]]:
+        return [("outer", "run-a"), ("inner", "run-b")]
+
+    async def trigger(
+        self, job: str, params: Mapping[str, Any], *, wait: bool, check: bool
+    ) -> Mapping[str, Any]:
+        if job == "refused":
+            raise StepError("there is no job `refused`", retryable=False)
+        self.triggered.append((job, params, wait, check))
+        if job == "endless":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.called_back.append(job)
+        facts = {
+            "status": "succeeded",
+            "reason": None,
+            "rows_affected": 3,
+            "output": {"n": 1, "rows": 3},
+        }
+        return {"job": job, "run_id": f"run-{len(self.triggered)}", **facts}
 
     def said(self) -> str:
         return "\n".join(text for _, text in self.lines)

@@ -357,3 +357,58 @@ async def test_arguments_that_json_cannot_hold_never_reach_a_child(workshop):
         await workshop.call("m:f", kwargs={"x": object()})
     assert time.monotonic() - started < 3
     assert await workshop.call("m:f") == 1
+
+
+async def test_a_function_starts_runs_and_goes_on_meanwhile(workshop):
+    workshop.write(
+        "m.py",
+        """
+        import asyncio
+        from decimal import Decimal
+        async def f(ctx):
+            first, second = await asyncio.gather(
+                ctx.trigger("load", {"day": Decimal("1.50")}), ctx.trigger("tell", wait=False)
+            )
+            chain = [f"{up.job}@{run}" for up, (_, run) in zip(ctx.parent_chain, ctx.parent_chain)]
+            return [first.run_id, first.status, second.output["n"], chain, ctx.prev_rows_affected]
+        async def refused(ctx):
+            await ctx.trigger("refused")
+        async def odd(ctx, given):
+            await ctx.trigger("load", object() if given is None else {"x": {1: object()}})
+        """,
+    )
+    earlier = {"copy": EarlierStep("copy", "succeeded", {}, 41)}
+    answer = await workshop.call("m:f", earlier=earlier)
+    assert answer == ["run-1", "succeeded", 1, ["outer@run-a", "inner@run-b"], 41]
+    assert workshop.ear.triggered == [
+        ("load", {"day": 1.5}, True, True),
+        ("tell", {}, False, True),
+    ]
+    for name, kwargs, words in (
+        ("m:refused", {}, "there is no job `refused`"),
+        ("m:odd", {"given": None}, "are a object; give a table"),
+        ("m:odd", {"given": 1}, "hold a object at /x/1"),
+    ):
+        with pytest.raises(StepError, match=words):
+            await workshop.call(name, kwargs=kwargs)
+
+
+async def test_what_a_function_waits_for_is_called_back_with_its_end(workshop):
+    workshop.write(
+        "m.py",
+        """
+        import asyncio
+        async def gives_up(ctx):
+            try:
+                await asyncio.wait_for(ctx.trigger("endless"), 0.1)
+            except TimeoutError:
+                return "gave up"
+        async def stays(ctx):
+            await ctx.trigger("endless")
+        """,
+    )
+    assert await workshop.call("m:gives_up") == "gave up"
+    assert workshop.ear.called_back == ["endless"]
+    with pytest.raises(StepError, match="ran longer than"):
+        await workshop.call("m:stays", timeout_seconds=0.5)
+    assert workshop.ear.called_back == ["endless", "endless"]

@@ -65,6 +65,20 @@ async def test_the_function_without_ctx_asks_by_name(page, pg_url):
     assert answer == {"open": 2}
 
 
+async def test_a_run_for_each_tenant(page, pg_url):
+    connection = await asyncpg.connect(pg_url)
+    await connection.execute("CREATE TABLE tenants AS SELECT unnest(ARRAY['b', 'a']) AS name")
+    await connection.close()
+    page.ear.connectors = {"default": {"kind": "sql", "url": pg_url}}
+    answer = await page.call("tenants.nightly:all_tenants", kwargs={"day": "2026-05-01"})
+    assert answer == {"rows": 6}
+    assert [(job, given.get("tenant"), wait) for job, given, wait, _ in page.ear.triggered] == [
+        ("tenant-night", "a", True),
+        ("tenant-night", "b", True),
+        ("tidy-up", None, False),
+    ]
+
+
 async def test_a_refusal_is_not_retried(page):
     with pytest.raises(StepError) as refused:
         await page.call("pull.refusals:refuse", kwargs={"rows": 0})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import select
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -26,8 +27,8 @@ class Channel:
         self._frames = wire.Frames(_MOST_ANSWER)
         self._sending = threading.Lock()
         self._asked: dict[int, Future[Any]] = {}
-        os.register_at_fork(after_in_child=self._abandon)
         self._on_rows: Callable[[bytes | None], None] = lambda _: None
+        os.register_at_fork(after_in_child=self._abandon)
 
     def receive(self) -> dict[str, Any] | None:
         """Wait for the first message; None when the worker no longer wants this child."""
@@ -43,7 +44,6 @@ class Channel:
         )
         listening.start()
 
-    def send(self, message: dict[str, Any]) -> bool:
     def on_rows(self, take: Callable[[bytes | None], None]) -> None:
         """Have each portion of rows taken in the listening thread, and None behind the last."""
         self._on_rows = take
@@ -52,6 +52,7 @@ class Channel:
         """Send what became of a portion; False when the line is broken."""
         return self._write(b"".join(wire.raw(rows)))
 
+    def send(self, message: dict[str, Any]) -> bool:
         """Tell the worker; waits while it is busy with what it was told before."""
         return self._write(wire.frame(message))
 
@@ -61,12 +62,26 @@ class Channel:
 
     def ask(self, what: str, name: str) -> Any:
         """Ask the worker and wait; StepError when it refuses."""
+        return self._question(lambda number: {"ask": what, "name": name, "number": number}).result()
+
+    async def trigger(self, job: str, params: Mapping[str, Any], *, wait: bool, check: bool) -> Any:
+        """Ask for a run of a job and wait as long as it takes; StepError when it is refused."""
+
+        def order(number: int) -> dict[str, Any]:
+            given = {"params": params, "wait": wait, "check": check}
+            return {"trigger": job, "number": number, **given}
+
+        # Shielded: the answer is set from another thread, also when nobody waits for it any more.
+        return await asyncio.shield(asyncio.wrap_future(self._question(order)))
+
+    def _question(self, words: Callable[[int], dict[str, Any]]) -> Future[Any]:
         answer: Future[Any] = Future()
         with self._sending:
             number = len(self._asked)
             self._asked[number] = answer
-        self.send({"ask": what, "name": name, "number": number})
-        return answer.result()
+        if not self.send(words(number)):
+            answer.set_exception(StepError("the worker is gone", retryable=False))
+        return answer
 
     def awaits_answers(self) -> bool:
         return not all(answer.done() for answer in self._asked.values())
@@ -86,6 +101,8 @@ class Channel:
     def _listen(self, cancel: int, on_cancel: Callable[[], None]) -> None:
         line = self._connected()
         waiting = [line.fileno(), cancel]
+        for message in self._frames.feed(b""):  # what came together with the call
+            self._take(message)
         while True:
             ready, _, _ = select.select(waiting, [], [])
             if cancel in ready:
@@ -101,8 +118,9 @@ class Channel:
                     self._take(message)
 
     def _take(self, message: dict[str, Any]) -> None:
-        for message in self._frames.feed(b""):  # what came together with the call
-            self._take(message)
+        if "rows" in message or "over" in message:
+            self._on_rows(message.get("rows"))
+            return
         asked = self._asked[message["number"]]
         if "refused" in message:
             asked.set_exception(facts.as_error(message["refused"]))
@@ -113,6 +131,3 @@ class Channel:
         """In a process that the user's code forked: the line stays with its parent."""
         self._line = None
         self._sending = threading.Lock()
-        if "rows" in message or "over" in message:
-            self._on_rows(message.get("rows"))
-            return

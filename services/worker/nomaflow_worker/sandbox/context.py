@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -15,9 +15,11 @@ from nomaflow.connectors import spec, sql
 from nomaflow.connectors.http import connector as http
 from nomaflow.connectors.http.connector import HttpPolicy
 from nomaflow.errors import StepError
+from nomaflow.plugins import triggers
 from nomaflow.plugins.http import StepHttp
 from nomaflow.plugins.level_log import LevelLog
 from nomaflow.plugins.state import State
+from nomaflow.step_context import ParentRun, TriggeredRun
 from nomaflow_worker.sandbox import wire
 from nomaflow_worker.sandbox.channel import Channel
 
@@ -58,9 +60,10 @@ class LoggingBridge(logging.Handler):
 class Earlier:
     """A step that has ended; its output is fetched from the worker when it is first looked at."""
 
-    def __init__(self, channel: Channel, name: str, status: str) -> None:
+    def __init__(self, channel: Channel, name: str, status: str, rows_affected: int | None) -> None:
         self.name = name
         self.status = status
+        self.rows_affected = rows_affected
         self._channel = channel
         self._output: Mapping[str, Any] | None = None
 
@@ -97,8 +100,9 @@ class ChildContext:
         self.http = StepHttp(http.HttpSettings(policy=self._policy))
         self.kinds: Mapping[str, str] = facts["connectors"]
         self._steps = {
-            name: Earlier(channel, name, status) for name, status in facts["earlier"].items()
+            name: Earlier(channel, name, *known) for name, known in facts["earlier"].items()
         }
+        self._parents: tuple[ParentRun, ...] | None = None
         self._opened: dict[str, Any] = {}
         self._cancelled = False
         self._next_report = 0.0
@@ -108,6 +112,29 @@ class ChildContext:
     def last_step(self) -> Earlier | None:
         """The step just before this one."""
         return next(reversed(self._steps.values()), None)
+
+    @property
+    def prev_rows_affected(self) -> int | None:
+        return None if self.last_step is None else self.last_step.rows_affected
+
+    @property
+    def parent_chain(self) -> Sequence[ParentRun]:
+        if self._parents is None:
+            asked = self._channel.ask("parents", self.run_id)
+            self._parents = tuple(ParentRun(job, run_id) for job, run_id in asked)
+        return self._parents
+
+    async def trigger(
+        self,
+        job: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        wait: bool = True,
+        check: bool = True,
+    ) -> TriggeredRun:
+        given = triggers.parameters(job, params)
+        answer = await self._channel.trigger(job, given, wait=wait, check=check)
+        return TriggeredRun(**answer)
 
     def previous_step(self, name: str) -> Earlier:
         try:

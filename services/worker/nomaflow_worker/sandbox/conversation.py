@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +25,8 @@ _LINES_PER_SECOND = 10_000
 # What a guardian may need beyond the timeout and the grace until everything is dead.
 _PATIENCE_SECONDS = 10.0
 _LAST_WORDS_SECONDS = 5.0
+# What it takes to end the runs that a function no longer waits for.
+_ERRANDS_SECONDS = 2.0
 _MOST_FROM_GUARDIAN = 32 * 1024 * 1024
 
 
@@ -80,6 +82,7 @@ class Conversation:
         self._lines = float(_LINES_PER_SECOND)
         self._lines_at = time.monotonic()
         self._guardian_pid: int | None = None
+        self._errands: set[asyncio.Task[None]] = set()
         self._talk: Talk | None = None
 
     async def hold(self, timeout_seconds: float) -> Any:
@@ -105,6 +108,7 @@ class Conversation:
             self._kill_guardian()
             raise self._error("could not be ended in time", category="timeout") from None
         except BaseException:
+            self._call_back()
             await self._see_off(ended, self._grace)
             raise
         finally:
@@ -113,6 +117,9 @@ class Conversation:
             answered.cancel()
             if self._talk is not None:
                 self._talk.close()
+            self._call_back()
+            if self._errands:
+                await asyncio.wait(self._errands, timeout=_ERRANDS_SECONDS)
         return self._value(answer, end, timeout_seconds)
 
     def _begin(self, timeout_seconds: float) -> None:
@@ -156,9 +163,12 @@ class Conversation:
                 case {"state": [str(name), str(value)]}:
                     self._listener.watermark(name, value)
                 case {"ask": str(what), "name": str(name), "number": int(number)}:
-                    await self._reply(what, name, number)
+                    await self._reply(number, lambda: self._told(what, name))
                 case {"rows": bytes(rows)} if self._talk is not None:
                     await self._talk.hear(rows)
+                case {"trigger": str(job), "number": int(number), **given}:
+                    await self._pace(1)
+                    self._send_out(number, job, given)
                 case _:
                     raise wire.WireError("a message of no known kind")
         return {}
@@ -169,18 +179,42 @@ class Conversation:
     async def _from_guardian(self) -> dict[str, Any] | None:
         return await wire.read(self._spare.guardian.reader, _MOST_FROM_GUARDIAN)
 
-    async def _reply(self, what: str, name: str, number: int) -> None:
+    async def _told(self, what: str, name: str) -> Any:
+        match what:
+            case "connector":
+                return await self._listener.connector(name)
+            case "output":
+                return self._request.earlier[name].output
+            case "columns" if self._talk is not None:
+                return await self._talk.wanted(name)
+            case "parents":
+                return await self._listener.parents()
+            case _:
+                raise wire.WireError(f"a question about {what!r:.40}")
+
+    def _send_out(self, number: int, job: str, given: Mapping[str, Any]) -> None:
+        """See to a run that the function wants, which takes its time, and go on hearing it."""
+        match given:
+            case {"params": dict(params), "wait": bool(wait), "check": bool(check)}:
+                pass
+            case _:
+                raise wire.WireError("a trigger without its facts")
+
+        async def see_to() -> Any:
+            return await self._listener.trigger(job, params, wait=wait, check=check)
+
+        errand = asyncio.create_task(self._reply(number, see_to), name=f"trigger {job:.40}")
+        self._errands.add(errand)
+        errand.add_done_callback(self._errands.discard)
+
+    def _call_back(self) -> None:
+        for errand in self._errands:
+            errand.cancel()
+
+    async def _reply(self, number: int, find: Callable[[], Awaitable[Any]]) -> None:
         try:
-            match what:
-                case "connector":
-                    answer: Mapping[str, Any] = await self._listener.connector(name)
-                case "output":
-                    answer = self._request.earlier[name].output
-                case "columns" if self._talk is not None:
-                    answer = await self._talk.wanted(name)
-                case _:
-                    raise wire.WireError(f"a question about {what!r:.40}")
-            text = values.to_json({"number": number, "answer": answer}, f"{what} {name!r} holds")
+            answer = await find()
+            text = values.to_json({"number": number, "answer": answer}, "an answer holds")
         except (StepError, NomaflowError, KeyError) as error:
             text = values.to_json({"number": number, "refused": facts.of(error)}, "a refusal")
         self._spare.child.tell_text(wire.frame_text(text))

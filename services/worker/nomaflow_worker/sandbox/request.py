@@ -77,7 +77,10 @@ class ChildRequest:
                     "scheduled_for": self.scheduled_for,
                     "dry_run": self.dry_run,
                     "log_level": self.log_level,
-                    "earlier": {name: step.status for name, step in self.earlier.items()},
+                    "earlier": {
+                        name: [step.status, step.rows_affected]
+                        for name, step in self.earlier.items()
+                    },
                     "state": self.state,
                     "connectors": self.connectors,
                     "environ": self.environ,
@@ -110,3 +113,11 @@ class ChildListener(Protocol):
 
     async def connector(self, name: str) -> Mapping[str, Any]:
         """The rendered table of connectors.toml for `name`; StepError when there is none."""
+
+    async def parents(self) -> Sequence[tuple[str, str]]:
+        """The job and the run of each run above this one, the outermost first."""
+
+    async def trigger(
+        self, job: str, params: Mapping[str, Any], *, wait: bool, check: bool
+    ) -> Mapping[str, Any]:
+        """Start a run of another job; told to stop, it ends what it waits for. StepError."""
