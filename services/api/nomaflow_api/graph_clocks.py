@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from inspect import isawaitable
@@ -54,8 +55,10 @@ async def _upcoming(root: ScheduleRow, info: Asked, first: int | None = 3) -> li
     clock = horizon.clock(job, root, sky)
     if clock.next_due is None:
         # It stands still; so these are the times at which it would fire if it were switched on.
-        return fires(clock, Closures(), size, datetime.now(UTC))
-    return fires(clock, sky, size, datetime.now(UTC) - horizon.GRACE)
+        return await asyncio.to_thread(fires, clock, Closures(), size, datetime.now(UTC))
+    # A leap day is years from the next one: whoever asks for many must not hold up everybody.
+    since = datetime.now(UTC) - horizon.GRACE
+    return await asyncio.to_thread(fires, clock, sky, size, since)
 
 
 def fires(clock: Clock, sky: Closures, count: int, since: datetime) -> list[datetime]:

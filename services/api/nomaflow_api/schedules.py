@@ -169,7 +169,7 @@ def _planned(
     )
 
 
-def _preview(
+async def _preview(
     cron: str | None = ABSENT,
     every_seconds: float | None = ABSENT,
     timezone: str | None = "UTC",
@@ -189,8 +189,7 @@ def _preview(
             timezone=zone,
             next_due=None if seconds is None else start + timedelta(seconds=seconds),
         )
-        coming = fires(clock, Closures(), size, start)
-        remarks = [schedule.parse(expression).remark(at, zone) for at in coming if expression]
+        coming, remarks = await asyncio.to_thread(_foreseen, clock, size, start)
     except NomaflowError as error:
         return SchedulePreview(fires=[], description=None, error=error.message, remarks=[])
     except OverflowError:
@@ -200,6 +199,12 @@ def _preview(
     return SchedulePreview(
         fires=coming, description=words, error=None, remarks=[said for said in remarks if said]
     )
+
+
+def _foreseen(clock: Clock, size: int, start: datetime) -> tuple[list[datetime], list[str | None]]:
+    """Work out a preview; years may lie between two fires, so others should not wait for it."""
+    coming, cron = fires(clock, Closures(), size, start), clock.cron
+    return coming, [schedule.parse(cron).remark(at, clock.timezone) for at in coming if cron]
 
 
 def _checked(cron: str | None, every_seconds: float | None, timezone: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 
@@ -92,3 +93,28 @@ async def test_names_of_every_kind_narrow_lists_to_nothing(api):
     for name in NAMES:
         assert await fault(api, query, jobs=[name]) == set(), name
         assert await fault(api, query, after=name) == set(), name
+
+
+async def test_fires_that_lie_years_apart_hold_up_nobody(api):
+    """Leap days that are Saturdays: a hundred of each take a while to be found."""
+    asked = " ".join(
+        f'p{n}: schedulePreview(cron: "{n} 0 29 2 */6", first: 100) {{ fires error }}'
+        for n in range(10)
+    )
+    loop = asyncio.get_running_loop()
+    gaps, ended = [], asyncio.Event()
+
+    async def look():
+        while not ended.is_set():
+            before = loop.time()
+            await asyncio.sleep(0.005)
+            gaps.append(loop.time() - before)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(look())
+        began = loop.time()
+        answer = await api.query(f"{{ {asked} }}")
+        took = loop.time() - began
+        ended.set()
+    assert {len(one["fires"]) for one in answer.values()} == {100}
+    assert max(gaps) < max(took / 2, 0.1)
