@@ -9,6 +9,7 @@ from nomaflow import moves
 from nomaflow.lifecycle import Onward, Result
 from nomaflow.masking import Masker
 from nomaflow.store import claims
+from nomaflow_worker.committer import Committer
 from nomaflow_worker.journal import Journal
 from nomaflow_worker.record import LostClaimError, Record, UnwritableError
 
@@ -120,7 +121,7 @@ async def record(shop):
         max_lines=1000,
         max_bytes=1000,
     )
-    return Record(shop.db, shop.bell, claimed.held, journal)
+    return Record(shop.db, shop.bell, Committer(shop.db), claimed.held, journal)
 
 
 async def test_a_move_that_history_refuses_for_good_is_not_tried_for_ever(shop):
@@ -134,7 +135,7 @@ async def test_a_move_that_history_refuses_for_good_is_not_tried_for_ever(shop):
 async def test_a_move_that_was_written_although_the_answer_was_lost_is_not_written_again(shop):
     made = await record(shop)
     move = moves.succeed(made.held, Result({}, "done"), Onward())
-    await Record(shop.db, shop.bell, made.held, made.journal).write(move)
+    await Record(shop.db, shop.bell, Committer(shop.db), made.held, made.journal).write(move)
     assert await made._was_written(move)
 
 

@@ -17,6 +17,7 @@ from nomaflow.project.secrets import Secrets
 from nomaflow.store import database, roles, runs
 from nomaflow.vault import Vault
 from nomaflow_worker import doorbell
+from nomaflow_worker.committer import Committer
 from nomaflow_worker.connections import Connections
 from nomaflow_worker.lease import LeaseKeeper
 from nomaflow_worker.sandbox.pool import Sandbox
@@ -115,6 +116,7 @@ async def working(shop: Workshop, name: str = "worker-1", *, capacity: int = 10,
         name=name,
         db=shop.db,
         bell=shop.bell,
+        committer=Committer(shop.db),
         project=shop.project,
         connections=connections,
         sandbox=sandbox,

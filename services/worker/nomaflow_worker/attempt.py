@@ -63,7 +63,8 @@ class Attempt:
         self.state: Mapping[str, str] = {}
         """The job's watermarks as they were when the chain began."""
         self._task: asyncio.Task[Outcome] | None = None
-        self._overdue: asyncio.Future[None] | None = None
+        self._over: asyncio.Future[None] | None = None
+        """Done when the step has ended, or has to be left behind."""
         self._left_behind: set[asyncio.Task[Outcome]] = set()
         self._context: Context | None = None
         self._noting: asyncio.Task[None] | None = None
@@ -72,23 +73,22 @@ class Attempt:
         """End the step: its context says so, its task is cancelled."""
         if self._context is not None:
             self._context.cancel()
-        if self._task is not None and self._overdue is not None:
+        if self._task is not None and self._over is not None:
             self._task.cancel()
-            asyncio.get_running_loop().call_later(STOP_GRACE_SECONDS, _tell, self._overdue)
+            asyncio.get_running_loop().call_later(STOP_GRACE_SECONDS, _tell, self._over)
 
     async def run(self, step: StepSpec, state: StepState, prepared: Prepared) -> Outcome:
         """Run the step once; never raises for what the step does, and never waits in vain."""
-        overdue = self._overdue = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        over = self._over = loop.create_future()
         task = self._task = asyncio.create_task(self._run(step, state, prepared), name=step.name)
+        task.add_done_callback(lambda _: _tell(over))
+        limit = loop.call_later(step.timeout_seconds + STOP_GRACE_SECONDS, _tell, over)
         try:
-            await asyncio.wait(
-                {task, overdue},
-                timeout=step.timeout_seconds + STOP_GRACE_SECONDS,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await over
         finally:
             self._task = None
-            overdue.cancel()
+            limit.cancel()
         if task.done():
             return Outcome(shown=prepared.shown) if task.cancelled() else task.result()
         return self._leave_behind(task, step, prepared)

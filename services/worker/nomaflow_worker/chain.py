@@ -72,7 +72,7 @@ class Chain:
             max_lines=limits.log_max_lines,
             max_bytes=limits.truncate_bytes,
         )
-        self.record = Record(tools.db, tools.bell, claimed.held, self.journal)
+        self.record = Record(tools.db, tools.bell, tools.committer, claimed.held, self.journal)
         self._attempt = Attempt(tools, claimed, self.journal, self.outputs)
         self._stop_words = ""
         self._nudged = asyncio.Event()
@@ -105,7 +105,6 @@ class Chain:
 
     async def run(self) -> None:
         """Execute until the run is over, handed back, or lost."""
-        flusher = asyncio.create_task(self.journal.keep_flushing(), name="journal")
         clock: asyncio.TimerHandle | None = None
         try:
             spec = await self._definition()
@@ -126,9 +125,7 @@ class Chain:
         finally:
             if clock is not None:
                 clock.cancel()
-            flusher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await flusher
+            await self.journal.stop()
 
     async def _definition(self) -> JobSpec:
         job_id, revision = self.claimed.job_id, self.claimed.job_revision

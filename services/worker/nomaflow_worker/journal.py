@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 FLUSH_SECONDS = 0.1
+AWAY_SECONDS = 1.0
 PROGRESS_SECONDS = 0.5
 BATCH_LINES = 2_000
 HELD_LINES = 20_000
@@ -57,7 +58,9 @@ class Journal:
         self._lines: deque[Line] = deque()
         self._progress: tuple[int, Mapping[str, Any]] | None = None
         self._progress_due = 0.0
-        self._wake = asyncio.Event()
+        self._due: asyncio.TimerHandle | None = None
+        """Set while the window is open in which a batch gathers."""
+        self._flushing: asyncio.Task[None] | None = None
         self.dropped = 0
         self.lost = False
 
@@ -77,12 +80,12 @@ class Journal:
         if len(self._lines) > HELD_LINES:
             self._lines.popleft()
             self.dropped += 1
-        self._wake.set()
+        self._soon()
 
     def progress(self, position: int, state: Mapping[str, Any]) -> None:
         """Keep the newest word on how far a step is; told at most twice a second."""
         self._progress = (position, self._masker().value(dict(state)))
-        self._wake.set()
+        self._soon()
 
     def close(self) -> None:
         """Say once how many lines were not kept (G09)."""
@@ -101,18 +104,36 @@ class Journal:
         """Put back, in front, what could not be written."""
         self._lines.extendleft(reversed(lines))
 
-    async def keep_flushing(self) -> None:
-        """Write what gathers, a batch at a time, until cancelled or the claim is lost."""
-        while not self.lost:
-            await self._wake.wait()
-            await asyncio.sleep(FLUSH_SECONDS)  # the window in which a batch gathers
-            self._wake.clear()
-            try:
-                await self._flush()
-            except (OSError, TimeoutError, *self._db.Error) as error:
-                log.warning("log lines wait for the database", error=type(error).__name__)
-                await asyncio.sleep(1)
-                self._wake.set()
+    async def stop(self) -> None:
+        """Write nothing more; what is under way ends first."""
+        self.lost = True
+        if self._due is not None:
+            self._due.cancel()
+        if self._flushing is not None:
+            self._flushing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._flushing
+
+    def _soon(self, seconds: float = FLUSH_SECONDS) -> None:
+        """Flush when the window is over; most lines have gone with a move by then."""
+        if self._due is None and self._flushing is None:
+            self._due = asyncio.get_running_loop().call_later(seconds, self._begin)
+
+    def _begin(self) -> None:
+        self._due = None
+        if (self._lines or self._progress) and not self.lost:
+            self._flushing = asyncio.create_task(self._keep_flushing(), name="journal")
+
+    async def _keep_flushing(self) -> None:
+        wait = FLUSH_SECONDS
+        try:
+            await self._flush()
+        except (OSError, TimeoutError, *self._db.Error) as error:
+            log.warning("log lines wait for the database", error=type(error).__name__)
+            wait = AWAY_SECONDS
+        self._flushing = None
+        if self._lines or self._progress:
+            self._soon(wait)
 
     async def _flush(self) -> None:
         async with self.lock:
@@ -131,7 +152,6 @@ class Journal:
         if self._progress is None or self.lost:
             return
         if now < self._progress_due:
-            self._wake.set()
             return
         (position, state), self._progress = self._progress, None
         self._progress_due = now + PROGRESS_SECONDS

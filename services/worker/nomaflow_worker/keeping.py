@@ -14,7 +14,7 @@ from nomaflow.errors import ClaimLostError, StepError
 from nomaflow.steps.base import FailedItems
 from nomaflow.store import checkpoints, failed_batches
 from nomaflow.store.failed_batches import NewFailedBatch
-from nomaflow_worker.record import REFUSED
+from nomaflow_worker.committer import REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

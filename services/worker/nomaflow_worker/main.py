@@ -25,6 +25,7 @@ from nomaflow.settings import Settings
 from nomaflow.store import database, processes, roles
 from nomaflow.vault import Vault, split
 from nomaflow_worker import doorbell
+from nomaflow_worker.committer import Committer
 from nomaflow_worker.connections import Connections
 from nomaflow_worker.lease import LeaseKeeper
 from nomaflow_worker.sandbox.pool import Sandbox
@@ -97,6 +98,7 @@ async def _run(
             name=name,
             db=db,
             bell=bell,
+            committer=Committer(db),
             project=project,
             connections=connections,
             sandbox=sandbox,

@@ -7,11 +7,12 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-import asyncpg
 import structlog
 
 from nomaflow.lifecycle import RunStatus
 from nomaflow.store import runs
+from nomaflow.store.transitions import Writing
+from nomaflow_worker.committer import REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,19 +21,11 @@ if TYPE_CHECKING:
     from nomaflow.lifecycle import Held, Move
     from nomaflow.store.database import Database
     from nomaflow.store.runs import NewDelivery
+    from nomaflow_worker.committer import Committer
     from nomaflow_worker.journal import Journal
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
-
-
-REFUSED = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,
-    ValueError,  # asyncpg itself cannot write a value
-)
-"""What the same statement would meet again however often it is sent."""
 
 
 class UnwritableError(Exception):
@@ -46,8 +39,10 @@ class LostClaimError(Exception):
 class Record:
     """The run as history holds it, and the one way this worker changes it."""
 
-    def __init__(self, db: Database, bell: Bell, held: Held, journal: Journal) -> None:
-        self._db, self._bell = db, bell
+    def __init__(
+        self, db: Database, bell: Bell, committer: Committer, held: Held, journal: Journal
+    ) -> None:
+        self._db, self._bell, self._committer = db, bell, committer
         self.held = held
         self.journal = journal
         self.lost = False
@@ -79,10 +74,11 @@ class Record:
         raise LostClaimError
 
     async def _commit(self, move: Move, deliveries: Sequence[NewDelivery]) -> int | None:
-        lines = self.journal.take()
+        writing = Writing(move, self.journal.take(), deliveries)
+        write = self._committer.write
         while not (self.lost or self.journal.lost):
             try:
-                return await runs.apply(self._db, move, lines, deliveries)
+                return await write(writing)
             except REFUSED as error:
                 if await self._was_written(move):
                     return 0
@@ -91,6 +87,7 @@ class Record:
                 log.warning("a move waits for the database", error=str(error), run=str(move.run_id))
             if await self._was_written(move):
                 return 0
+            write = self._committer.write_alone
         return None
 
     async def _was_written(self, move: Move) -> bool:

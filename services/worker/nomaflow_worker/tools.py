@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nomaflow.project.secrets import Secrets
     from nomaflow.store.claims import Claimed
     from nomaflow.store.database import Database
+    from nomaflow_worker.committer import Committer
     from nomaflow_worker.connections import Connections
     from nomaflow_worker.sandbox.pool import Sandbox
 
@@ -48,6 +49,7 @@ class Tools:
     name: str
     db: Database
     bell: Bell
+    committer: Committer
     project: Project
     connections: Connections
     sandbox: Sandbox

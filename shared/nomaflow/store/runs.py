@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nomaflow.lifecycle import FINAL_RUN, FINAL_STEP, Held, RunStatus, StepState, StepStatus
+from nomaflow.lifecycle import Held, RunStatus, StepState, StepStatus
 from nomaflow.overlap import InFlight
+from nomaflow.store import transitions
+from nomaflow.store.transitions import Writing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
-    from nomaflow.lifecycle import Move, StepChange
+    from nomaflow.lifecycle import Move
     from nomaflow.store.database import Connection, Database
-
-_FINAL_RUN = [s.value for s in FINAL_RUN]
-_FINAL_STEP = [s.value for s in FINAL_STEP]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,122 +40,6 @@ class NewDelivery:
     payload: Mapping[str, Any]
 
 
-_APPLY = """
-WITH run AS (
-  UPDATE nomaflow.runs SET
-    status = $4, reason = $5, seq = seq + $6 + $7, log_lines = log_lines + $6,
-    finished_at = CASE WHEN $4 = ANY ($8::text[]) THEN now() END,
-    not_before = CASE WHEN $4 = 'queued' AND abort_requested_at IS NULL
-      THEN now() + make_interval(secs => $9) END,  -- to be ended, a run waits for nothing
-    lease_owner = CASE WHEN $4 = 'running' THEN lease_owner END,
-    lease_expires_at = CASE WHEN $4 = 'running' THEN lease_expires_at END,
-    interruptions = interruptions + $10,
-    rows_affected = CASE WHEN $11::bigint IS NULL THEN rows_affected
-                    ELSE coalesce(rows_affected, 0) + $11 END,
-    error = coalesce($12, error)
-  WHERE id = $1 AND fence = $2 AND status = $3
-  RETURNING id, seq, worker, job_name
-), steps AS (
-  UPDATE nomaflow.step_runs s SET
-    status = c.status, reason = c.reason, attempt = c.attempt, tries = c.tries,
-    interruptions = c.interruptions,
-    input = coalesce(c.input, s.input), output = coalesce(c.output, s.output),
-    summary = coalesce(c.summary, s.summary),
-    rows_affected = coalesce(c.rows_affected, s.rows_affected),
-    error = CASE WHEN jsonb_typeof(c.error) = 'object' THEN c.error
-                 WHEN c.status = 'succeeded' THEN NULL ELSE s.error END,
-    try_started_at = CASE WHEN c.status = 'running' THEN now() ELSE s.try_started_at END,
-    started_at = CASE WHEN c.status = 'running' THEN coalesce(s.started_at, now())
-                 ELSE s.started_at END,
-    finished_at = CASE WHEN c.status = ANY ($13::text[]) THEN now() END,
-    backends = CASE WHEN c.status = 'running' THEN NULL ELSE s.backends END,
-    watermarks = coalesce(c.watermarks, s.watermarks)
-  FROM run, jsonb_to_recordset($14::jsonb) AS c (
-    position int, status text, reason text, attempt int, tries int, interruptions int,
-    input jsonb, output jsonb, summary text, rows_affected bigint, error jsonb, watermarks jsonb)
-  WHERE s.run_id = run.id AND s.position = c.position
-), tries AS (
-  INSERT INTO nomaflow.attempts
-    (run_id, position, number, status, started_at, finished_at, error, worker)
-  SELECT run.id, c.position, s.tries, c.ended_try, s.try_started_at, now(),
-    CASE WHEN jsonb_typeof(c.error) = 'object' THEN c.error END, coalesce(c.worker, run.worker)
-  FROM run, jsonb_to_recordset($14::jsonb) AS c (
-    position int, ended_try text, error jsonb, worker text)
-  JOIN nomaflow.step_runs s ON s.run_id = $1 AND s.position = c.position
-  WHERE c.ended_try IS NOT NULL
-), outputs AS (
-  INSERT INTO nomaflow.step_outputs (run_id, position, output)
-  SELECT run.id, c.position, c.whole_output
-  FROM run, jsonb_to_recordset($14::jsonb) AS c (position int, whole_output jsonb)
-  WHERE c.whole_output IS NOT NULL AND $4 <> 'succeeded'
-  ON CONFLICT (run_id, position) DO UPDATE SET output = excluded.output
-), forgotten AS (
-  DELETE FROM nomaflow.step_outputs o USING run
-  WHERE o.run_id = run.id AND $4 = 'succeeded'  -- any other end may be resumed later
-), lines AS (
-  INSERT INTO nomaflow.log_lines (run_id, seq, at, level, step, message)
-  SELECT run.id, run.seq - $7 - $6 + l.ord, l.at, l.level, l.step, l.message
-  FROM run, unnest($15::timestamptz[], $16::smallint[], $17::text[], $18::text[])
-    WITH ORDINALITY AS l (at, level, step, message, ord)
-), events AS (
-  INSERT INTO nomaflow.run_events (run_id, seq, kind, payload)
-  SELECT run.id, run.seq - $7 + e.ord, e.value ->> 'kind', e.value - 'kind'
-  FROM run, jsonb_array_elements($19::jsonb) WITH ORDINALITY AS e (value, ord)
-), alerts AS (
-  INSERT INTO nomaflow.deliveries (run_id, job_name, event, channel, recipient, payload)
-  SELECT run.id, d.job_name, d.event, d.channel, d.recipient, d.payload
-  FROM run, jsonb_to_recordset($20::jsonb) AS d (
-    job_name text, event text, channel text, recipient text, payload jsonb)
-  ON CONFLICT DO NOTHING
-)
-SELECT seq FROM run"""
-
-# Watermarks move with the one move that succeeds; no other pays for looking.
-_APPLY_WELL = _APPLY.replace(
-    ")\nSELECT seq FROM run",
-    """), marks AS (  -- what this move's own links propose is not in the table's snapshot yet
-  INSERT INTO nomaflow.watermarks AS w (job_name, name, value, run_id)
-  SELECT DISTINCT ON (mark.key) run.job_name, mark.key, mark.value, run.id
-  FROM run, (
-    SELECT s.position, s.watermarks FROM nomaflow.step_runs s
-    WHERE s.run_id = $1 AND $4 = 'succeeded'
-    UNION ALL
-    SELECT c.position, c.watermarks
-    FROM jsonb_to_recordset($14::jsonb) AS c (position int, watermarks jsonb)
-    WHERE $4 = 'succeeded'
-  ) proposed, jsonb_each_text(proposed.watermarks) AS mark
-  ORDER BY mark.key, proposed.position DESC
-  ON CONFLICT (job_name, name) DO UPDATE
-  SET value = excluded.value, updated_at = now(), run_id = excluded.run_id
-)
-SELECT seq FROM run""",
-)
-
-
-def _as_row(change: StepChange) -> dict[str, Any]:
-    return {
-        "position": change.position,
-        "status": change.status.value,
-        "reason": change.reason,
-        "attempt": change.attempt,
-        "tries": change.tries,
-        "interruptions": change.interruptions,
-        "input": change.input,
-        "output": change.output,
-        "whole_output": change.whole_output,
-        "summary": change.summary,
-        "rows_affected": change.rows_affected,
-        "error": change.error,
-        "ended_try": change.ended_try.value if change.ended_try else None,
-        "worker": change.worker,
-        "watermarks": change.watermarks,
-    }
-
-
-def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in row.items() if v is not None}
-
-
 async def apply(
     connection: Connection | Database,
     move: Move,
@@ -168,40 +51,10 @@ async def apply(
     Lines come before the move's events in the run's order. Answers the number of the last event,
     or None when the race is lost; then nothing at all was written.
     """
-    events = move.events()
-    seq: int | None = await connection.fetchval(
-        _APPLY_WELL if move.status is RunStatus.SUCCEEDED else _APPLY,
-        move.run_id,
-        move.fence,
-        move.was.value,
-        move.status.value,
-        move.reason,
-        len(lines),
-        len(events),
-        _FINAL_RUN,
-        move.not_before_seconds,
-        move.interruptions,
-        move.rows_affected,
-        move.error,
-        _FINAL_STEP,
-        [_without_nulls(_as_row(c)) for c in move.steps],
-        [line.at for line in lines],
-        [line.level for line in lines],
-        [line.step for line in lines],
-        [line.message for line in lines],
-        events,
-        [
-            {
-                "job_name": d.job_name,
-                "event": d.event,
-                "channel": d.channel,
-                "recipient": d.recipient,
-                "payload": dict(d.payload),
-            }
-            for d in deliveries
-        ],
+    written = await transitions.write(
+        connection, [Writing(move, lines, deliveries)], leave_locked=False
     )
-    return seq
+    return written.get(0)
 
 
 async def held(connection: Connection | Database, run_id: UUID) -> Held | None:
