@@ -53,6 +53,21 @@ def test_max_fires_ends_it():
     assert len(times(cron("* * * * *", fires_left=3), count=9)) == 3
 
 
+def test_max_fires_counts_those_before_the_window_as_well():
+    clock = cron("0 * * * *", fires_left=3)  # 13:00, 14:00, 15:00
+    later = forecast.fires(clock, OPEN, at("21T14:30"), now=NOW)
+    assert [planned.at for planned in later] == [at("21T15:00")]
+    assert list(forecast.fires(clock, OPEN, at("22T00:00"), now=NOW)) == []
+    pages = forecast.calendar([clock], OPEN, at("21T15:00"), at("23T00:00"), now=NOW)
+    assert [shown.planned.at for shown in pages] == [at("21T15:00")]
+
+
+def test_what_waits_for_the_end_of_a_blackout_is_no_fire_of_a_later_window():
+    closures = Closures(postponed={("copy", "default"): at("21T12:30")})
+    there = forecast.fires(cron("0 * * * *"), closures, at("21T18:00"), at("21T19:00"))
+    assert [planned.at for planned in there] == [at("21T18:00")]
+
+
 def test_jitter_shifts_each_fire_and_loses_none_that_is_under_way():
     clock = cron("0 * * * *", jitter=timedelta(seconds=40))
     assert times(clock, count=2) == ["21T13:00:40", "21T14:00:40"]

@@ -123,14 +123,14 @@ async def _calendar(
     db, moment = info.context.db, datetime.now(UTC)
     sky = await horizon.closed(db, moment)
     found = await horizon.clocks(db, sky, _names(jobs))
-    begin = max(since, moment - horizon.GRACE)
+    earliest = moment - horizon.GRACE
+    begin = max(since, earliest)
     position = cast("Position | None", asked.after)
 
     def read() -> list[Shown]:
         start = begin if position is None else max(begin, position[0].replace(microsecond=0))
-        ahead = forecast.calendar(
-            [clock for _, clock in found], sky, start, until, with_closed=bool(include_closed)
-        )
+        clocks, closed = [clock for _, clock in found], bool(include_closed)
+        ahead = forecast.calendar(clocks, sky, start, until, with_closed=closed, now=earliest)
         return list(islice((one for one in ahead if _is_after(one, position)), asked.size + 1))
 
     shown = await asyncio.to_thread(read)

@@ -91,7 +91,7 @@ def _concerned(
     following: datetime | None = None
     looked = 0
     begin = max(now, blackout.from_at - clock.jitter)
-    for planned in forecast.fires(replace(clock, jitter=timedelta()), others, begin):
+    for planned in forecast.fires(replace(clock, jitter=timedelta()), others, begin, now=now):
         following = planned.due_at
         looked += 1
         if following >= blackout.until or looked > most:
@@ -102,7 +102,7 @@ def _concerned(
         return None, looked
     usual = (times[1] if len(times) > 1 else following or times[0]) - times[0]
     dark = replace(others, blackouts=(*others.blackouts, blackout))
-    after = _first_after(clock, dark, max(times[0], now))
+    after = next(forecast.fires(clock, dark, max(times[0], now), now=now), None)
     postpones = blackout.action is Action.POSTPONE
     found = Concerned(
         job=clock.job,
@@ -111,17 +111,11 @@ def _concerned(
         postponed=len(times) if postpones else 0,
         first=times[0],
         last=times[-1],
-        fires_after=after,
-        gap=None if after is None else after - times[0] + usual,
+        fires_after=after and after.at,
+        gap=None if after is None else after.at - times[0] + usual,
         exact=looked <= most,
     )
     return found, looked
-
-
-def _first_after(clock: Clock, closures: Closures, since: datetime) -> datetime | None:
-    """Return the first fire from `since` on; what waits for an earlier end does not count."""
-    fires = forecast.fires(clock, closures, since)
-    return next((planned.at for planned in fires if planned.at >= since), None)
 
 
 def _dependants(

@@ -20,6 +20,9 @@ from nomaflow.clock.calendars import Action, Blackout, Calendar
 MOST_JUMPS = 200
 """Closed stretches that are leapt over in search of one fire; closed days in a row are one."""
 
+MOST_COUNTED = 10_000
+"""A clock that may fire more often than this is not followed to its last fire."""
+
 _SECOND = timedelta(seconds=1)
 _TINY = timedelta(microseconds=1)
 
@@ -131,14 +134,21 @@ def fires(
     until: datetime | None = None,
     *,
     with_closed: bool = False,
+    now: datetime | None = None,
 ) -> Iterator[Planned]:
-    """Yield a clock's fires from `since` to before `until`, in order; without end if it is None."""
+    """Yield a clock's fires from `since` to before `until`, in order; without end if it is None.
+
+    With `now`, those between it and `since` count for a clock that may fire only so many times.
+    """
+    few = clock.fires_left is not None and clock.fires_left <= MOST_COUNTED
+    begin = min(since, now) if few and now is not None else since
     for planned in _until_the_end_of_time(
-        _unbounded(clock, closures, since, until, with_closed=with_closed)
+        _unbounded(clock, closures, begin, until, with_closed=with_closed)
     ):
         if until is not None and planned.at >= until:
             return
-        yield planned
+        if planned.at >= since:
+            yield planned
         if planned.closed is None and clock.fires_left is not None:
             clock = replace(clock, fires_left=clock.fires_left - 1)
         if clock.fires_left == 0:
@@ -207,13 +217,15 @@ def calendar(
     until: datetime,
     *,
     with_closed: bool = False,
+    now: datetime | None = None,
 ) -> Iterator[Shown]:
     """Yield the fires of many clocks up to `until`, in the order of time, job and schedule.
 
-    Two collide when they begin at the same second; what is closed collides with nothing.
+    Two collide when they begin at the same second; what is closed collides with nothing. `now` is
+    that of `fires`.
     """
     plans = heapq.merge(
-        *(fires(c, closures, since, until, with_closed=with_closed) for c in clocks)
+        *(fires(c, closures, since, until, with_closed=with_closed, now=now) for c in clocks)
     )
     for _, group in groupby(plans, key=lambda planned: planned.at.replace(microsecond=0)):
         together = list(group)
