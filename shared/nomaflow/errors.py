@@ -107,7 +107,7 @@ class Failure:
             category = "connection"
         return cls(
             type=type(error).__name__,
-            message=str(error) or type(error).__name__,
+            message=_said_by(error) or type(error).__name__,
             traceback="".join(tracebacks.format_exception(error)),
             category=category,
         )
@@ -115,6 +115,14 @@ class Failure:
     def as_json(self) -> dict[str, Any]:
         """The object stored in history and shown by the API."""
         return asdict(self)
+
+
+def _said_by(error: BaseException) -> str:
+    """What an exception says; one of the user's own may be unable to."""
+    try:
+        return str(error)
+    except Exception as another:  # noqa: BLE001  whatever its author did
+        return f"its message cannot be written: {type(another).__name__}"
 
 
 class FunctionError(StepError):

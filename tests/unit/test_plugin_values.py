@@ -56,7 +56,7 @@ def deep(levels):
         ({"rows": [1, b"x"]}, "f returned a bytes at /rows/1, which JSON cannot hold"),
         (object(), "f returned a object at /, which JSON cannot hold"),
         ({("a", 1): 2}, "f returned a dict with the key ('a', 1) at /: keys are text"),
-        (deep(5000), "f returned something nested more than 200 deep, or inside itself"),
+        (deep(5000), "f returned something nested more than 100 deep, or inside itself"),
     ],
 )
 def test_what_cannot_be_json_is_named_with_its_place(value, words):

@@ -24,8 +24,14 @@ def to_json(value: Any, what: str) -> str:
     try:
         return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
-        place = _misfit(value, "", 0) or f"something JSON cannot hold ({error})"
-        raise StepError(f"{what} {place}", retryable=False) from None
+        raise StepError(f"{what} {_place(value, error)}", retryable=False) from None
+
+
+def _place(value: Any, error: Exception) -> str:
+    try:
+        return _misfit(value, "", 0) or f"something JSON cannot hold ({error})"
+    except RecursionError:
+        return _TOO_DEEP
 
 
 def _plain(value: Any) -> Any:
@@ -59,13 +65,14 @@ def _number(value: Decimal) -> int | float | str:
     return near if Decimal(repr(near)) == value else str(value)
 
 
-_DEEPEST = 200
+_DEEPEST = 100
+_TOO_DEEP = f"something nested more than {_DEEPEST} deep, or inside itself"
 
 
 def _misfit(value: Any, path: str, depth: int) -> str | None:
     """Words for the first value that JSON cannot hold, with its place."""
     if depth > _DEEPEST:
-        return f"something nested more than {_DEEPEST} deep, or inside itself"
+        return _TOO_DEEP
     words: str | None = None
     match value:
         case float() if not math.isfinite(value):

@@ -104,7 +104,7 @@ class _Call:
         except BaseException as error:  # noqa: BLE001  sys.exit in a task of the function's own
             answer = self._refusal(error)
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(Exception):  # whatever the function made of them
                 stream.flush()
         if self._channel.send_text(answer) and self._channel.awaits_answers():
             # Closing the line would make them bounce, and lose the worker what is on it. The

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +23,33 @@ def of(
     `words` replace the exception's own message.
     """
     failure = Failure.of(error)
-    message = (words or failure.message)[:_WORDS]
+    message = shortened(words or str(failure.message), _WORDS)
     if plugins is not None:
         failure = replace(failure, traceback=_of_plugins(error, plugins))
     output = error.output if isinstance(error, StepError) else None
-    return {**replace(failure, message=message).as_json(), "output": output}
+    if output is not None and not isinstance(output, dict):
+        output = {"output": output}
+    return {**_orderly(replace(failure, message=message)).as_json(), "output": output}
+
+
+def _orderly(failure: Failure) -> Failure:
+    """Leave out what a function gave a StepError of its own and is not what it should be."""
+    after, status = failure.retry_after, failure.http_status
+    return replace(
+        failure,
+        retryable=bool(failure.retryable),
+        category=failure.category if failure.category in get_args(Category) else "error",
+        retry_after=after if isinstance(after, int | float) and math.isfinite(after) else None,
+        http_status=status if isinstance(status, int) else None,
+    )
+
+
+def shortened(text: str, most: int) -> str:
+    """The beginning and the end of a text that is too long, and how long it was."""
+    if len(text) <= most:
+        return text
+    kept = most // 2
+    return f"{text[:kept]} [... {len(text)} characters in all ...] {text[-kept:]}"
 
 
 def as_error(facts: Any) -> FunctionError:
@@ -55,7 +78,7 @@ def _of_plugins(error: BaseException, plugins: Path) -> str | None:
         return None
     # People know the file as it lies in their project.
     text = "".join(shown.format()).replace(f'File "{plugins.parent}/', 'File "')
-    return text[-wire.MOST_TEXT :]
+    return shortened(text, wire.MOST_TEXT)
 
 
 def _cut(shown: traceback.TracebackException, plugins: Path, seen: set[int]) -> None:
