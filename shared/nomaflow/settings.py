@@ -119,7 +119,7 @@ class Settings(BaseSettings):
         (), description="The only hosts that http steps may reach, comma separated; empty: any."
     )
     api_env_allow: Words = Field(
-        (), description="Names that ${env:NAME} may use in jobs made by the API, comma separated."
+        (), description="Names of .env that jobs made through the API may read, comma separated."
     )
 
     @classmethod

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nomaflow.connectors.sql import Session
 from nomaflow.plugins.level_log import LevelLog
 from nomaflow.store import family, logs
+from nomaflow_worker import rendering
 from nomaflow_worker.calling import Calling
 from nomaflow_worker.ear import Ear
 from nomaflow_worker.keeping import RETRIES, Keeper
@@ -221,7 +222,7 @@ class Context:
 
     async def call_python(self, call: PythonCall) -> Any:
         """Run a plugin's function in a guarded child."""
-        env = self._tools.project.env()
+        env = self._tools.env_for(self._claimed)
         request = ChildRequest(
             callable=call.callable,
             run_id=str(self.run_id),
@@ -238,7 +239,7 @@ class Context:
             earlier=self.outputs,
             state=self.state,
             connectors=self._tools.connections.kinds(),
-            environ={name: env[name] for name in call.env if name in env},
+            environ=rendering.environ(self._claimed, env, call.env, self.log),
             limits=Limits(memory_mb=call.memory_mb, cpu_seconds=call.cpu_seconds),
             policy=self._policy,
             rows=call.rows,

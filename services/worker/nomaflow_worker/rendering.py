@@ -14,11 +14,11 @@ from nomaflow.language import template
 from nomaflow.steps import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from nomaflow.job.spec import JobSpec, StepSpec
-    from nomaflow.steps.base import EarlierStep, Step
+    from nomaflow.steps.base import EarlierStep, Step, StepLog
     from nomaflow.store.claims import Claimed
 
 
@@ -130,11 +130,39 @@ def _scope(
     previous = list(outputs.values())[-1] if outputs else None
     return template.Scope(
         env=env,
+        env_lack=_lack(claimed),
         outputs={name: earlier.output for name, earlier in outputs.items()},
         previous=previous.output if previous else None,
         ctx={**_run_words(claimed, spec), "step": step.name, "attempt": attempt},
         now=job_time(claimed, spec),
     )
+
+
+def environ(
+    claimed: Claimed, env: Mapping[str, str], names: Sequence[str], log: StepLog
+) -> dict[str, str]:
+    """What a child finds in `os.environ` of the `names` that its step lists.
+
+    StepError for a name that a job made through the API may not read (SEC-V01).
+    """
+    for name in names:
+        if name in env:
+            continue
+        if claimed.origin == "api":
+            raise StepError(f"`env` names `{name}`: {_lack(claimed)} `{name}`", retryable=False)
+        said = f"{_lack(claimed)} `{name}`, which `env` names: the function has none"
+        log.warning(said)
+    return {name: env[name] for name in names if name in env}
+
+
+def _lack(claimed: Claimed) -> str:
+    """Begin the sentence about a name that this run's definition cannot read."""
+    if claimed.origin == "api":
+        return (
+            "a job made through the API reads only the names of .env that NOMAFLOW_API_ENV_ALLOW "
+            "lists, and there is none called"
+        )
+    return template.ENV_LACK
 
 
 def _run_words(claimed: Claimed, spec: JobSpec) -> dict[str, Any]:

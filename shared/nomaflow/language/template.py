@@ -34,6 +34,7 @@ __all__ = [
 
 LONGEST_EMBEDDED = 65_536
 DEEPEST = 64
+ENV_LACK = "the project's .env has no variable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Scope:
     """What tokens may see; `now` is aware and in the job's zone (scheduled time, else start)."""
 
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    env_lack: str = ENV_LACK
     kw: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     previous: Mapping[str, Any] | None = None
@@ -197,9 +199,7 @@ def _look_up(token: Token, scope: Scope) -> Any:  # noqa: PLR0911  a line for ea
         case "date":
             return calendar_words.WORDS[path[0]](scope.now)
         case "env":
-            return _member(
-                token, scope.env, path[0], "the project's .env has no variable", shown=False
-            )
+            return _member(token, scope.env, path[0], scope.env_lack, shown=False)
         case "secret":
             secrets = scope.connector_secrets
             return _member(token, secrets, path[0], "this connector has no secret", shown=False)
