@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
-from operator import itemgetter, length_hint
+from operator import length_hint
 from typing import Any
 from uuid import UUID
 
@@ -58,7 +56,6 @@ class Calling:
         self._reader = Reader(self._given)
         self._each = _each(self._given.names)
         self._columns: frozenset[Any] = frozenset()
-        self._has_all: Callable[[Any], object] = len
         self._writer: Writer | None = None
         self._row = 1
 
@@ -77,8 +74,12 @@ class Calling:
         written = b""
         if rows:
             writer = self._writer or await self._prepared(rows[0])
-            self._check(answers, rows)
-            written = writer.write(rows, kept, given, self._row)
+            try:
+                if set(map(len, rows)) != {len(self._columns)} or not self._have_all(writer, rows):
+                    raise self._misfit(answers)
+                written = writer.write(rows, kept, given, self._row)
+            except KeyError:
+                raise self._misfit(answers) from None
         self._row += len(answers)
         return HEAD.pack(len(answers), len(rows)) + written
 
@@ -87,7 +88,6 @@ class Calling:
             if not isinstance(name, str):
                 raise self._error(f"answered a row with the key {name!r}; column names are text")
         self._columns = frozenset(row)
-        self._has_all = itemgetter(*row) if row else len
         told = Wanted.from_json(await self._ask([[name, *_made(row[name])] for name in row]))
         self._writer = Writer(self._name, self._given, told)
         return self._writer
@@ -126,19 +126,20 @@ class Calling:
             )
         return answer
 
-    def _check(self, answers: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Every row has the columns of the first."""
-        if set(map(len, rows)) == {len(self._columns)}:
-            with suppress(KeyError):
-                deque(map(self._has_all, rows), maxlen=0)
-                return
+    def _have_all(self, writer: Writer, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether each row has the columns of the first; a writer of all of them sees to it."""
+        return writer.names == self._columns or all(map(self._columns.issuperset, rows))
+
+    def _misfit(self, answers: Sequence[Any]) -> StepError:
+        """Every row needs the columns of the first, and one has not."""
         for row, answer in enumerate(answers, self._row):
             if answer is not None and answer.keys() != self._columns:
-                odd = sorted(map(str, answer.keys() ^ self._columns))
-                raise self._error(
-                    f"answered other columns for row {row} than before ({', '.join(odd)}); every "
-                    "row needs the same keys"
+                odd = ", ".join(sorted(map(str, answer.keys() ^ self._columns)))
+                return self._error(
+                    f"answered other columns for row {row} than before ({odd}); every row needs "
+                    "the same keys"
                 )
+        return self._error("answered rows that change while they are read")
 
     def _error(self, words: str) -> StepError:
         return StepError(f"{self._name} {words}", retryable=False)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from itertools import compress
-from operator import is_, itemgetter
+from operator import is_
 from typing import Any, cast
 
 from nomaflow.errors import StepError
@@ -35,13 +35,16 @@ class Writer:
             places[column.field.name] if _may_stay(given, places, column, wanted) else None
             for column in wanted.columns
         ]
-        self._values = _getter([column.field.name for column in wanted.columns])
+        self.names = frozenset(column.field.name for column in wanted.columns)
 
     def write(
         self, rows: Sequence[Row], kept: Sequence[bool] | None, portion: Portion, first_row: int
     ) -> bytes:
-        """The rows that were kept (`kept` None: all of them); StepError naming row and column."""
-        columns: list[Sequence[Any]] = list(zip(*map(self._values, rows), strict=True))
+        """The rows that were kept (`kept` None: all of them).
+
+        StepError naming row and column; KeyError for a row that lacks a column.
+        """
+        columns = [[row[column.field.name] for row in rows] for column in self._wanted.columns]
         where = _Place(first_row, kept)
         if self._wanted.form == "packed":
             for column, values in zip(self._wanted.columns, columns, strict=True):
@@ -129,12 +132,6 @@ def _may_stay(given: Given, places: Mapping[str, int], column: Column, wanted: W
     if wanted.is_strict and target not in {word, Word.TEXT}:
         return False
     return word in _AS_THEY_CAME and not (column.is_whole and word in _FRACTIONS)
-
-
-def _getter(names: Sequence[str]) -> Callable[[Row], Sequence[Any]]:
-    if len(names) == 1:
-        return lambda row: (row[names[0]],)
-    return itemgetter(*names)
 
 
 def _array(value: Sequence[Any]) -> str:
