@@ -38,8 +38,8 @@ class Viewer:
 class SchedulerInstance:
     name: str
     state: SchedulerState = strawberry.field(
-        description="ERROR also for one that has given no sign of life for 10 seconds; after 15 "
-        "it is not listed any more"
+        description="ERROR also for one that has given no sign of life for 10 seconds; it is "
+        "listed for 5 more, and the last one until another is there"
     )
     heartbeat_at: datetime | None
     last_fire_at: datetime | None = strawberry.field(
@@ -63,7 +63,7 @@ async def _schedulers(info: Asked) -> list[SchedulerInstance]:
     known = {state.value for state in SchedulerState}
     ticking = await slots.ticking(info.context.db)
     found = []
-    for program in await processes.alive(info.context.db, "scheduler"):
+    for program in await processes.last_alive(info.context.db, "scheduler"):
         well = program.state in known and not program.is_silent
         state = SchedulerState(program.state if well else "error")
         fires = state in {SchedulerState.ACTIVE, SchedulerState.ERROR}

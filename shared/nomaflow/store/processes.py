@@ -77,6 +77,22 @@ async def alive(connection: Connection | Database, kind: str | None = None) -> S
     return [Program(*row) for row in rows]
 
 
+async def last_alive(connection: Connection | Database, kind: str) -> Sequence[Program]:
+    """Programs that beat lately; when there is none, the one that was the last to fall silent.
+
+    So that somebody who looks hours later still reads that it died, and when.
+    """
+    found = await alive(connection, kind)
+    if found:
+        return found
+    rows = await connection.fetch(
+        """SELECT name, kind, state, started_at, seen_at, capacity, running, details, true
+           FROM nomaflow.processes WHERE kind = $1 ORDER BY seen_at DESC LIMIT 1""",
+        kind,
+    )
+    return [Program(*row) for row in rows]
+
+
 async def sweep(connection: Connection | Database) -> None:
     """Forget programs that have been silent for a day."""
     await connection.execute(

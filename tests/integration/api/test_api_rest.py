@@ -111,11 +111,18 @@ async def silence(api, name, seconds):
 async def test_a_scheduler_that_fell_silent_is_an_error_before_it_is_gone(api, state):
     await processes.beat(api.db, "s1", "scheduler", state=state)
     shown = []
-    for seconds in (5, 11, 16):
+    for seconds in (5, 11, 16, 7_200):
         await silence(api, "s1", seconds)
-        system = (await api.query("{ system { schedulers { state } } }"))["system"]
-        shown.append([one["state"] for one in system["schedulers"]])
-    assert shown == [[state.upper()], ["ERROR"], []]
+        shown.append(await schedulers(api))
+    last = [("s1", "ERROR")]
+    assert shown == [[("s1", state.upper())], last, last, last]
+    await processes.beat(api.db, "s2", "scheduler", state="active")
+    assert await schedulers(api) == [("s2", "ACTIVE")]
+
+
+async def schedulers(api):
+    system = (await api.query("{ system { schedulers { name state } } }"))["system"]
+    return [(one["name"], one["state"]) for one in system["schedulers"]]
 
 
 async def test_the_system_shows_its_programs(api, worker):
