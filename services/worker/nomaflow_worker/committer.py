@@ -55,7 +55,8 @@ class Committer:
             return await self.write_alone(writing)
         waiting = _Waiting(writing, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        if self._room:
+        # Behind another that waits, there is a sender already, or none may be had.
+        if self._room and len(self._waiting) == 1:
             self._room -= 1
             sender = asyncio.create_task(self._send(), name="moves")
             self._senders.add(sender)
@@ -75,7 +76,7 @@ class Committer:
             except REFUSED:  # nothing is written; each finds out for itself whether it is at fault
                 written = {}
             except Exception as error:  # noqa: BLE001  those who wait must hear of it, whatever it is
-                known = isinstance(error, OSError | TimeoutError | self._db.Error)
+                known = isinstance(error, (OSError, TimeoutError, *self._db.Error))
                 told = error if known else asyncpg.InternalClientError(repr(error))
                 for one in batch:
                     if not one.answer.done():
