@@ -81,19 +81,16 @@ async def test_the_paused_scheduler_fires_nothing_and_forgets_nothing(db, bell):
 
 async def test_a_pause_waits_for_fires_that_are_being_written(db, bell):
     await declare(db, bell, schedule="* * * * *")
-    reached, go_on = asyncio.Event(), asyncio.Event()
-
-    async def hold(_now):
-        reached.set()
-        await go_on.wait()
-
     looks = await due.looks(db, T0, 10)
-    serving = asyncio.create_task(batch.serve(db, bell, looks, T0, hold=hold))
-    await reached.wait()
-    pausing = asyncio.create_task(closures.pause_scheduler(db, True, "ann"))
-    done, _ = await asyncio.wait([pausing], timeout=0.3)
-    assert not done
-    go_on.set()
+    async with db.transaction() as slow:
+        await slow.execute("LOCK TABLE slots IN SHARE MODE")  # the fire stands in its writing
+        serving = asyncio.create_task(batch.serve(db, bell, looks, T0))
+        gate = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND {} granted"
+        while not await db.fetchval(gate.format("")):
+            await asyncio.sleep(0.01)
+        pausing = asyncio.create_task(closures.pause_scheduler(db, True, "ann"))
+        while not await db.fetchval(gate.format("NOT")):
+            await asyncio.sleep(0.01)
     await asyncio.gather(serving, pausing)
     assert await fired(db) == [timedelta()]
 

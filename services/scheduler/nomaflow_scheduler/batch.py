@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -68,38 +68,43 @@ async def serve(
     at: datetime | None,
     *,
     wait: bool = False,
-    hold: Callable[[datetime], Awaitable[None]] | None = None,
 ) -> Done:
     """Serve these clocks and waiting due times at `at` (None: now); commit, then ring once.
 
-    Without `wait`, what another transaction holds is left alone. With `hold`, only what plainly
-    fires is served, and `hold` is awaited with the database's clock before the commit.
+    Without `wait`, what another transaction holds, or has prepared, is left alone.
     """
     async with db.transaction() as connection:
-        since = min(look.look_at for look in looks) - LONGEST_JITTER
-        closures = await due.begin(connection, since)
+        closures = await due.begin(connection, since(looks))
         ids = sorted({look.job_id for look in looks})
         jobs = await due.lock_jobs(connection, ids, wait=wait)
         ours = [look for look in looks if look.job_id in jobs]
-        held = await due.clocks(
-            connection, [look.schedule_id for look in ours if look.due_at is None], at
-        )
+        clocks_due = [look.schedule_id for look in ours if look.due_at is None]
+        held = await due.lock_clocks(connection, clocks_due, at, wait=wait)
         keys = [(look.schedule_id, look.due_at) for look in ours if look.due_at]
         waiting = await due.open_slots(connection, keys, at) if keys else []
-        batch = await _read(connection, at or closures.now, closures, jobs, held, waiting)
+        batch = await read(connection, at or closures.now, closures, jobs, held, waiting)
         for slot in waiting:
             decisions.again(batch, slot)
         for one in held:
-            decisions.due(batch, one, plainly=hold is not None)
-        born = await _write(connection, batch, at if hold else None)
-        if hold is not None and born:
-            await hold(await due.clock(connection))
-    _announce(bell, batch, born)
+            decisions.due(batch, one, plainly=False)
+        born = await write(connection, batch, batch.sky.now)
+    announce(bell, batch, dict(enumerate(born)))
     ticked = Ticked(**{name: batch.counts[name] for name in Ticked.__slots__})
-    return Done(ticked, [look for look in looks if look.job_id not in jobs])
+    there = {one.clock.id for one in held}
+    return Done(ticked, [look for look in looks if _is_held_up(look, jobs, there)])
 
 
-async def _read(
+def _is_held_up(look: Look, jobs: Collection[UUID], there: Collection[UUID]) -> bool:
+    """Tell whether somebody else holds it, or has just served it: the next look tells which."""
+    return look.job_id not in jobs or (look.due_at is None and look.schedule_id not in there)
+
+
+def since(looks: Sequence[Look]) -> datetime:
+    """Since when it matters what was closed."""
+    return min(look.look_at for look in looks) - LONGEST_JITTER
+
+
+async def read(
     connection: Connection,
     now: datetime,
     closures: Closures,
@@ -107,12 +112,13 @@ async def _read(
     held: Sequence[Held],
     waiting: Sequence[OpenSlot],
 ) -> Batch:
+    """Read what stands around these due times."""
     clocks_of_all = [*(one.clock for one in held), *(slot.clock for slot in waiting)]
     pairs = [(clock, jobs[clock.job_id]) for clock in clocks_of_all]
     found = await templates.of_clocks(connection, pairs)
     known = [one for one in found.values() if isinstance(one, Template)]
     wanted = {one.job for template in known for one in template.depends_on}
-    bounded = {one.run.job_id for one in known if one.overlap != "allow" and one.run.job_id}
+    bounded = templates.bounded(known)
     return Batch(
         now=now,
         sky=closing.sky(closures),
@@ -123,16 +129,21 @@ async def _read(
     )
 
 
-async def _write(connection: Connection, batch: Batch, queued_at: datetime | None) -> list[UUID]:
+async def write(
+    connection: Connection, batch: Batch, queued_at: datetime, *, ahead: bool = False
+) -> list[UUID]:
+    """Write what was decided; answers the ids of the runs, in the order of the births.
+
+    Ahead of its time the clocks are not set forward: that would hold them.
+    """
     for clock, served in batch.recorded:
         await _record(connection, batch, clock, served)
     await _warn(connection, batch)
     ids = await firing.new_ids(connection, len(batch.births)) if batch.births else []
     if batch.turn_takers:
         await runs.take_turns(connection, batch.turn_takers)
-    moment = queued_at or batch.sky.now
-    entries, advances = decisions.entries(batch), list(decisions.advances(batch))
-    await firing.write(connection, entries, batch.births, ids, advances, moment)
+    entries, advances = decisions.entries(batch), () if ahead else list(decisions.advances(batch))
+    await firing.write(connection, entries, batch.births, ids, advances, queued_at)
     if batch.postponed:
         await firing.supersede(connection, batch.postponed, lateness.SUPERSEDED)
     for born, others in batch.replaced:
@@ -184,17 +195,14 @@ async def _warn(connection: Connection, batch: Batch) -> None:
             log.warning("a schedule keeps skipping", job=job, schedule=turn.clock.name)
 
 
-def _announce(bell: Bell, batch: Batch, ids: Sequence[UUID]) -> None:
-    """Ring once for all, and tell listeners of each."""
-    waiting = [
-        run_id
-        for run_id, run in zip(ids, batch.births, strict=True)
-        if run.status is RunStatus.QUEUED
-    ]
+def announce(bell: Bell, batch: Batch, ids: Mapping[int, UUID]) -> None:
+    """Ring once for all, and tell listeners of each; `ids` of those births that have come true."""
+    born = [(run_id, batch.births[at].status) for at, run_id in ids.items()]
+    waiting = [run_id for run_id, status in born if status is RunStatus.QUEUED]
     if waiting:
         bell.ring(waiting[0])
-    for run_id, run in zip(ids, batch.births, strict=True):
-        bell.news(run_id, 1, run.status.value)
+    for run_id, status in born:
+        bell.news(run_id, 1, status.value)
     for _, others in batch.replaced:
         for other in others:
             bell.abort(other.run_id)

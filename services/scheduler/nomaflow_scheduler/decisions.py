@@ -80,8 +80,7 @@ def due(batch: Batch, held: Held, *, plainly: bool) -> None:
         return
     try:
         if held.taken:
-            after = clocks.following(clock, due_at)
-            batch.turns[clock.id] = Turn(clock, after, warning=clock.warning)
+            _pass(batch, clock, due_at, held.taken)
         elif isinstance(template, Exception):
             _refuse(batch, clock, due_at, template)
         else:
@@ -89,6 +88,18 @@ def due(batch: Batch, held: Held, *, plainly: bool) -> None:
     except NomaflowError as error:  # a zone that this machine does not know (any more)
         if not plainly:
             _stop(batch, clock, due_at, error)
+
+
+def _pass(batch: Batch, clock: ScheduleRow, due_at: datetime, outcome: str) -> None:
+    """Set a clock forward whose due time has its row already.
+
+    That is one which was prepared and has fired, by a scheduler that died before it set the clock.
+    """
+    turn = Turn(clock, clocks.following(clock, due_at), warning=clock.warning)
+    uncounted = clock.last_fire_at is None or clock.last_fire_at < due_at
+    if outcome == "fired" and uncounted:
+        turn.fires, turn.last_fire_at = 1, due_at
+    batch.turns[clock.id] = turn
 
 
 def _stop(batch: Batch, clock: ScheduleRow, due_at: datetime, error: NomaflowError) -> None:

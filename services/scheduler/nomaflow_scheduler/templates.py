@@ -96,3 +96,9 @@ def _made(clock: ScheduleRow, job: JobFacts, spec: JobSpec | Exception) -> Found
         connectors=uses.connectors(spec, wishes.params),
         fires_when_disabled=spec.fires_when_disabled(clock.name),
     )
+
+
+def bounded(found: Iterable[Found]) -> set[UUID]:
+    """Jobs of these clocks whose runs mind each other."""
+    known = (one for one in found if isinstance(one, Template) and one.overlap != "allow")
+    return {one.run.job_id for one in known if one.run.job_id}

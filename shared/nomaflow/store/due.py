@@ -1,19 +1,20 @@
 """What is due: looked for by one index, then held and read as it stands under the lock.
 
 Whoever serves a clock holds the lock on its job's row, so a clock that was read stands still until
-it is written.
+it is written. Who prepares a fire before its time holds nothing, and asks at the instant whether
+what it has read still is so.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nomaflow.store.closures import GATE, BlackoutRow, SwitchRow, blackout_of, switch_of
 from nomaflow.store.schedules import COLUMNS, ScheduleRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 IDLE_MS = 5_000
 """A scheduler that is frozen in the middle of a batch loses its transaction, and so its locks."""
+_MORTAL = f"SELECT set_config('idle_in_transaction_session_timeout', '{IDLE_MS}', true)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +94,26 @@ class Closures:
     calendars: Mapping[str, Mapping[str, Any]]
     blackouts: Sequence[BlackoutRow]
 
+    def alike(self, other: Closures) -> bool:
+        """Tell whether both close the same."""
+        ours, theirs = (replace(one, now=self.now) for one in (self, other))
+        return ours == theirs
+
 
 async def begin(connection: Connection, since: datetime) -> Closures:
     """Enter the gate and read what is closed; blackouts that ended before `since` are left out."""
-    await connection.execute(
-        f"""SELECT set_config('idle_in_transaction_session_timeout', '{IDLE_MS}', true),
-              pg_advisory_xact_lock_shared({GATE})"""
-    )
+    await connection.execute(f"{_MORTAL}, pg_advisory_xact_lock_shared({GATE})")
+    return await closed(connection, since)
+
+
+async def begin_ahead(connection: Connection, since: datetime) -> Closures:
+    """Read what is closed without entering the gate: who closes clocks need not wait for us."""
+    await connection.execute(_MORTAL)
+    return await closed(connection, since)
+
+
+async def closed(connection: Connection, since: datetime) -> Closures:
+    """Read what is closed; blackouts that ended before `since` are left out."""
     row = await connection.fetchrow(
         """SELECT clock_timestamp(), (SELECT to_jsonb(s) FROM nomaflow.scheduler_switch s),
              (SELECT jsonb_object_agg(name, definition) FROM nomaflow.calendars),
@@ -122,6 +137,8 @@ class JobFacts:
     in_force: bool
     paused_from: datetime | None
     paused_until: datetime | None
+    version: int
+    """Changes whenever anything of the job's row does (PostgreSQL's `xmin`)."""
 
 
 async def lock_jobs(
@@ -140,34 +157,78 @@ async def jobs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, JobFac
 async def _jobs(connection: Connection, ids: Sequence[UUID], locking: str) -> dict[UUID, JobFacts]:
     rows = await connection.fetch(
         f"""SELECT id, name, revision, enabled, deleted_at IS NULL AND NOT shadowed,
-              paused_from, paused_until
+              paused_from, paused_until, xmin::text::bigint
             FROM nomaflow.jobs WHERE id = ANY ($1::uuid[]) ORDER BY id {locking}""",
         list(ids),
     )
     return {row[0]: JobFacts(*row) for row in rows}
 
 
+async def lock_unchanged(connection: Connection, versions: Mapping[UUID, int]) -> set[UUID]:
+    """Hold those of these jobs that nobody else holds and that are as they were."""
+    rows = await connection.fetch(
+        """SELECT j.id FROM nomaflow.jobs j
+           JOIN unnest($1::uuid[], $2::bigint[]) AS k (id, version) ON k.id = j.id
+           WHERE j.xmin::text::bigint = k.version
+           ORDER BY j.id FOR NO KEY UPDATE OF j SKIP LOCKED""",
+        list(versions),
+        list(versions.values()),
+    )
+    return {row[0] for row in rows}
+
+
+async def joined(
+    connection: Connection, job_ids: Collection[UUID], known: Collection[UUID]
+) -> set[UUID]:
+    """Those of these jobs that have a run in flight that is not among the known ones."""
+    rows = await connection.fetch(
+        """SELECT DISTINCT r.job_id FROM unnest($1::uuid[]) AS k (id)
+           JOIN nomaflow.runs r ON r.job_id = k.id AND r.status IN ('queued', 'running')
+           LEFT JOIN unnest($2::uuid[]) AS o (id) ON o.id = r.id
+           WHERE o.id IS NULL""",
+        list(job_ids),
+        list(known),
+    )
+    return {row[0] for row in rows}
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A clock under the lock; `taken` when its due time has its row already."""
+    """A clock as it was read; `taken` is what its due time's row says, if it has one already."""
 
     clock: ScheduleRow
-    taken: bool
+    taken: str | None
+    version: int
+    """Changes whenever anything of the clock's row does (PostgreSQL's `xmin`)."""
 
 
-async def clocks(connection: Connection, ids: Sequence[UUID], at: datetime | None) -> list[Held]:
+async def clocks(
+    connection: Connection, ids: Sequence[UUID], at: datetime | None, *, locking: str = ""
+) -> list[Held]:
     """These clocks as they stand now, if they are still due."""
     columns = ", ".join(f"s.{c}" for c in COLUMNS.split(", "))
     rows = await connection.fetch(
-        f"""SELECT EXISTS (SELECT FROM nomaflow.slots t
-                           WHERE t.schedule_id = s.id AND t.due_at = s.next_fire_at), {columns}
+        f"""SELECT (SELECT outcome FROM nomaflow.slots t
+                    WHERE t.schedule_id = s.id AND t.due_at = s.next_fire_at),
+              s.xmin::text::bigint, {columns}
             FROM nomaflow.schedules s
             WHERE s.id = ANY ($1::uuid[]) AND s.look_at <= coalesce($2, clock_timestamp())
-            ORDER BY s.next_fire_at, s.id""",
+            ORDER BY s.next_fire_at, s.id {locking}""",
         list(ids),
         at,
     )
-    return [Held(ScheduleRow(*row[1:]), row[0]) for row in rows]
+    return [Held(ScheduleRow(*row[2:]), row[0], row[1]) for row in rows]
+
+
+async def lock_clocks(
+    connection: Connection, ids: Sequence[UUID], at: datetime | None, *, wait: bool
+) -> list[Held]:
+    """These clocks, without those whose fire another scheduler has prepared (unless `wait`).
+
+    Its slot refers to the clock, which is a lock on the clock's row that only this one minds.
+    """
+    how = "FOR UPDATE OF s" if wait else "FOR UPDATE OF s SKIP LOCKED"
+    return await clocks(connection, ids, at, locking=how)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ Called under the lock on the job's row; the unique due time is the net below.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
 
 from nomaflow.lifecycle import RunStatus
 
@@ -124,8 +126,7 @@ async def write(
 ) -> None:
     """Write slots, runs with their steps and first events, and clocks: one statement.
 
-    `moment` is when the runs are queued. Raises TakenError, and the server's error for a run that
-    is there already; then the transaction must be given up.
+    `moment` is when the runs are queued. Raises TakenError; then the transaction must be given up.
     """
     steps = [
         (run_id, position, step)
@@ -133,8 +134,8 @@ async def write(
         if birth.status is not RunStatus.SKIPPED
         for position, step in enumerate(birth.run.steps)
     ]
-    written = await connection.fetchval(
-        _WRITE,
+    written = await _written(
+        connection,
         [e.schedule_id for e in entries],
         [e.due_at for e in entries],
         [e.outcome for e in entries],
@@ -174,6 +175,48 @@ async def write(
     )
     if written != len(entries):
         raise TakenError
+
+
+_ADVANCE = """
+UPDATE nomaflow.schedules c SET next_fire_at = u.next_fire_at, look_at = u.look_at,
+  last_fire_at = coalesce(u.last_fire_at, c.last_fire_at), fire_count = c.fire_count + u.fires,
+  warning = u.warning
+FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[],
+  $6::int[], $7::text[]) AS u (id, version, next_fire_at, look_at, last_fire_at, fires, warning)
+WHERE c.id = u.id AND c.xmin::text::bigint = u.version"""
+
+
+async def advance(
+    connection: Connection, advances: Sequence[Advance], versions: Mapping[UUID, int]
+) -> None:
+    """Set clocks forward, those that are as they were."""
+    await connection.execute(
+        _ADVANCE,
+        [a.schedule_id for a in advances],
+        [versions[a.schedule_id] for a in advances],
+        [a.next_fire_at for a in advances],
+        [a.look_at for a in advances],
+        [a.last_fire_at for a in advances],
+        [a.fires for a in advances],
+        [a.warning for a in advances],
+    )
+
+
+async def _written(connection: Connection, *values: Any) -> int:
+    try:
+        count: int = await connection.fetchval(_WRITE, *values)
+    except asyncpg.UniqueViolationError:  # its run is there already
+        raise TakenError from None
+    return count
+
+
+async def take_back(connection: Connection, run_ids: Sequence[UUID]) -> None:
+    """Unwrite runs that were prepared in this very transaction, and their slots."""
+    await connection.execute(
+        """WITH slots AS (DELETE FROM nomaflow.slots WHERE run_id = ANY ($1::uuid[]))
+           DELETE FROM nomaflow.runs WHERE id = ANY ($1::uuid[])""",
+        list(run_ids),
+    )
 
 
 async def flush(db: Database) -> None:

@@ -139,7 +139,7 @@ async def save(connection: Connection, job: Declared) -> Saved:
     """
     old = await connection.fetchrow(
         """SELECT id, revision, definition, deleted_at, declared_enabled FROM nomaflow.jobs
-           WHERE name = $1 AND origin = $2 FOR UPDATE""",
+           WHERE name = $1 AND origin = $2 FOR NO KEY UPDATE""",
         job.name,
         job.origin,
     )
