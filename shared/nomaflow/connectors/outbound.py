@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterable
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -183,9 +184,9 @@ class _Guard(httpcore.AsyncNetworkBackend):
             for address in addresses
         ]
         if len(ways) == 1:
-            return await ways[0]()
+            return _Stream(await ways[0]())
         failures = (httpcore.ConnectError, httpcore.ConnectTimeout)
-        return await racing.first(ways, _closed, PATIENCE_SECONDS, failures)
+        return _Stream(await racing.first(ways, _closed, PATIENCE_SECONDS, failures))
 
     async def connect_unix_socket(
         self,
@@ -197,6 +198,40 @@ class _Guard(httpcore.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """A connection that is closed when it does not become an encrypted one.
+
+    httpcore's own stays open when the wait for the server's part of the handshake is cancelled.
+    """
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return await self._inner.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            await self._inner.aclose()
+            raise
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._inner.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
 
 
 async def _closed(stream: httpcore.AsyncNetworkStream) -> None:
