@@ -265,8 +265,17 @@ def _told(where: str) -> Iterator[None]:
         raise NoAnswerError(f"{where}: {what} in time", maybe_received=sent) from None
     except httpx.HTTPError as error:
         sent = not isinstance(error, _NOT_SENT)
-        words = str(error) or type(error).__name__
-        raise NoAnswerError(f"{where}: {words}", maybe_received=sent) from None
+        raise NoAnswerError(f"{where}: {_why(error)}", maybe_received=sent) from None
+
+
+def _why(error: BaseException) -> str:
+    """What went wrong, in the words of the first that has any; httpx's own are often empty."""
+    below: BaseException | None = error
+    while below is not None:
+        if words := str(below):
+            return words
+        below = below.__cause__ or below.__context__
+    return "the connection failed"
 
 
 async def send(through: HttpSettings | HttpClient, request: Request) -> Reply:
