@@ -24,20 +24,17 @@ class Writing:
     deliveries: Sequence[NewDelivery] = ()
 
 
-_FINAL_RUN = [s.value for s in FINAL_RUN]
-_FINAL_STEP = [s.value for s in FINAL_STEP]
-
 # `n` is the place of a move in its batch, `k` that of a line or an event in its move.
 _APPLY = """
 WITH given AS MATERIALIZED (
-  SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::int[],
-    $7::int[], $8::float8[], $9::int[], $10::bigint[], $11::jsonb[]) WITH ORDINALITY AS g (
-    id, fence, was, status, reason, lines, events, wait, interruptions, rows, error, n)
+  SELECT * FROM jsonb_to_recordset($1::jsonb) AS g (n int, id uuid, fence bigint, was text,
+    status text, reason text, lines int, events int, wait float8, interruptions int, rows bigint,
+    error jsonb)
 ), {free}run AS (
   UPDATE nomaflow.runs r SET
     status = g.status, reason = g.reason, seq = r.seq + g.lines + g.events,
     log_lines = r.log_lines + g.lines,
-    finished_at = CASE WHEN g.status = ANY ($12::text[]) THEN now() END,
+    finished_at = CASE WHEN g.status IN ({ends}) THEN now() END,
     not_before = CASE WHEN g.status = 'queued' AND r.abort_requested_at IS NULL
       THEN now() + make_interval(secs => g.wait) END,  -- to be ended, a run waits for nothing
     lease_owner = CASE WHEN g.status = 'running' THEN r.lease_owner END,
@@ -51,7 +48,7 @@ WITH given AS MATERIALIZED (
   RETURNING r.id, r.seq, r.worker, r.job_name, r.status, g.lines, g.events, g.n
 ), change AS MATERIALIZED (
   SELECT run.id, run.worker AS owner, run.job_name, run.status AS becomes, c.*
-  FROM run JOIN jsonb_to_recordset($13::jsonb) AS c (
+  FROM run JOIN jsonb_to_recordset($2::jsonb) AS c (
     n int, position int, status text, reason text, attempt int, tries int, interruptions int,
     input jsonb, output jsonb, whole_output jsonb, summary text, rows_affected bigint,
     error jsonb, ended_try text, worker text, watermarks jsonb) USING (n)
@@ -67,7 +64,7 @@ WITH given AS MATERIALIZED (
     try_started_at = CASE WHEN c.status = 'running' THEN now() ELSE s.try_started_at END,
     started_at = CASE WHEN c.status = 'running' THEN coalesce(s.started_at, now())
                  ELSE s.started_at END,
-    finished_at = CASE WHEN c.status = ANY ($14::text[]) THEN now() END,
+    finished_at = CASE WHEN c.status IN ({step_ends}) THEN now() END,
     backends = CASE WHEN c.status = 'running' THEN NULL ELSE s.backends END,
     watermarks = coalesce(c.watermarks, s.watermarks)
   FROM change c WHERE s.run_id = c.id AND s.position = c.position
@@ -87,16 +84,16 @@ WITH given AS MATERIALIZED (
 ), lines AS (
   INSERT INTO nomaflow.log_lines (run_id, seq, at, level, step, message)
   SELECT run.id, run.seq - run.events - run.lines + l.k, l.at, l.level, l.step, l.message
-  FROM run JOIN unnest($15::int[], $16::int[], $17::timestamptz[], $18::smallint[], $19::text[],
-    $20::text[]) AS l (n, k, at, level, step, message) USING (n)
+  FROM run JOIN jsonb_to_recordset($3::jsonb) AS l (
+    n int, k int, at timestamptz, level smallint, step text, message text) USING (n)
 ), events AS (
   INSERT INTO nomaflow.run_events (run_id, seq, kind, payload)
   SELECT run.id, run.seq - run.events + e.k, e.payload ->> 'kind', e.payload - 'kind'
-  FROM run JOIN jsonb_to_recordset($21::jsonb) AS e (n int, k int, payload jsonb) USING (n)
+  FROM run JOIN jsonb_to_recordset($4::jsonb) AS e (n int, k int, payload jsonb) USING (n)
 ), alerts AS (
   INSERT INTO nomaflow.deliveries (run_id, job_name, event, channel, recipient, payload)
   SELECT run.id, d.job_name, d.event, d.channel, d.recipient, d.payload
-  FROM run JOIN jsonb_to_recordset($22::jsonb) AS d (
+  FROM run JOIN jsonb_to_recordset($5::jsonb) AS d (
     n int, job_name text, event text, channel text, recipient text, payload jsonb) USING (n)
   ON CONFLICT DO NOTHING
 ){well}
@@ -131,13 +128,21 @@ _FREE = """free AS (
   FOR NO KEY UPDATE OF r SKIP LOCKED
 ), """
 
-_ONE = {
-    True: _APPLY.format(free="", source="given", well=_WELL),
-    False: _APPLY.format(free="", source="given", well=""),
-}
-_MANY = {
-    True: _APPLY.format(free=_FREE, source="free", well=_WELL),
-    False: _APPLY.format(free=_FREE, source="free", well=""),
+
+def _statement(*, leave_locked: bool, well: bool) -> str:
+    return _APPLY.format(
+        free=_FREE if leave_locked else "",
+        source="free" if leave_locked else "given",
+        well=_WELL if well else "",
+        ends=", ".join(f"'{status.value}'" for status in FINAL_RUN),
+        step_ends=", ".join(f"'{status.value}'" for status in FINAL_STEP),
+    )
+
+
+_STATEMENTS = {
+    (leave_locked, well): _statement(leave_locked=leave_locked, well=well)
+    for leave_locked in (True, False)
+    for well in (True, False)
 }
 
 
@@ -151,44 +156,53 @@ async def write(
     else has locked at this moment.
     """
     well = any(one.move.status is RunStatus.SUCCEEDED for one in batch)
-    statement = (_MANY if leave_locked else _ONE)[well]
-    rows = await connection.fetch(statement, *_values(batch))
+    rows = await connection.fetch(_STATEMENTS[leave_locked, well], *_values(batch))
     return {row[0] - 1: row[1] for row in rows}
 
 
-def _values(batch: Sequence[Writing]) -> tuple[Any, ...]:
-    moves = [one.move for one in batch]
-    events = [move.events() for move in moves]
-    numbered = list(enumerate(batch, 1))
-    lines = [(n, k, line) for n, one in numbered for k, line in enumerate(one.lines, 1)]
-    return (
-        [move.run_id for move in moves],
-        [move.fence for move in moves],
-        [move.was.value for move in moves],
-        [move.status.value for move in moves],
-        [move.reason for move in moves],
-        [len(one.lines) for one in batch],
-        [len(told) for told in events],
-        [move.not_before_seconds for move in moves],
-        [move.interruptions for move in moves],
-        [move.rows_affected for move in moves],
-        [move.error for move in moves],
-        _FINAL_RUN,
-        [_change(n, change) for n, one in numbered for change in one.move.steps],
-        _FINAL_STEP,
-        [n for n, _, _ in lines],
-        [k for _, k, _ in lines],
-        [line.at for _, _, line in lines],
-        [line.level for _, _, line in lines],
-        [line.step for _, _, line in lines],
-        [line.message for _, _, line in lines],
-        [
-            {"n": n, "k": k, "payload": event}
-            for n, told in enumerate(events, 1)
-            for k, event in enumerate(told, 1)
-        ],
-        [_delivery(n, told) for n, one in numbered for told in one.deliveries],
-    )
+def _values(batch: Sequence[Writing]) -> tuple[list[dict[str, Any]], ...]:
+    """Five parameters of rows: the driver looks at every item of an array, JSON is one text."""
+    runs: list[dict[str, Any]] = []
+    changes: list[dict[str, Any]] = []
+    lines: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
+    deliveries: list[dict[str, Any]] = []
+    for n, writing in enumerate(batch, 1):
+        told = writing.move.events()
+        runs.append(_run(n, writing, len(told)))
+        changes += [_change(n, change) for change in writing.move.steps]
+        lines += [
+            {
+                "n": n,
+                "k": k,
+                "at": line.at,
+                "level": line.level,
+                "step": line.step,
+                "message": line.message,
+            }
+            for k, line in enumerate(writing.lines, 1)
+        ]
+        events += [{"n": n, "k": k, "payload": event} for k, event in enumerate(told, 1)]
+        deliveries += [_delivery(n, delivery) for delivery in writing.deliveries]
+    return runs, changes, lines, events, deliveries
+
+
+def _run(n: int, writing: Writing, events: int) -> dict[str, Any]:
+    move = writing.move
+    return {
+        "n": n,
+        "id": move.run_id,
+        "fence": move.fence,
+        "was": move.was.value,
+        "status": move.status.value,
+        "reason": move.reason,
+        "lines": len(writing.lines),
+        "events": events,
+        "wait": move.not_before_seconds,
+        "interruptions": move.interruptions,
+        "rows": move.rows_affected,
+        "error": move.error,
+    }
 
 
 def _change(n: int, change: StepChange) -> dict[str, Any]:
