@@ -223,6 +223,8 @@ async def test_a_dry_run_reads_for_real_and_plans_what_writes(db, run):
     sneaky = "SELECT setval('s', 5)"
     await db.execute("CREATE SEQUENCE s")
     assert (await run(sneaky, dry_run=True)).output["dry_run"]
+    with pytest.raises(StepError, match="read-only"):
+        await run("sneaky", dry_run=True)
     assert await db.scalar("SELECT count(*) FROM t") == 3
 
 

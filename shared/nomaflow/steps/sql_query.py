@@ -168,6 +168,9 @@ class SqlQuery(Step):
         except StepError as error:
             if _READ_ONLY_REFUSAL not in error.message:
                 raise
+            if work.reads:  # a real run of a query that is declared as one that reads fails too
+                error.retryable = False
+                raise
             estimate = None
         about = "" if estimate is None else f", about {estimate} rows by the server's estimate"
         summary = f"dry run: the statement would run{about}"
