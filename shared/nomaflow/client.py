@@ -19,8 +19,9 @@ from typing import Self, TypeVar
 
 import httpx
 
-from nomaflow.outside.api_client import Client, ClientError
-from nomaflow.outside.outside_job import Call, Record, Words, told
+from nomaflow.outside.api_client import Client
+from nomaflow.outside.outside_job import Call, Record, Words, told, word
+from nomaflow.outside.refusals import ClientError
 
 __all__ = ["AsyncJob", "Client", "ClientError", "Job"]
 
@@ -31,8 +32,14 @@ class Job(Words):
     """One ETL job of a script.
 
     `url` and `auth` (a token) default to NOMAFLOW_URL and NOMAFLOW_TOKEN, or a running
-    `nomaflow up`. Each call raises ClientError with the API's sentence. As a context manager it
-    starts the job, and records success, or the exception as an error before it goes on.
+    `nomaflow up`. Each call raises ClientError with the API's sentence; while the API is away it
+    waits for half a minute before. With `required=False` the script goes on without its record:
+    `start` and `result` then log what went wrong, and a run that could not be registered is at its
+    next sign of life or at its end, with its true start.
+
+    As a context manager it starts the job, and records success, or the exception as an error
+    before it goes on. That this could not be recorded is logged (`nomaflow.client`) and never
+    raised: what the script has done is done.
     """
 
     def start(self) -> Record:
@@ -47,13 +54,22 @@ class Job(Words):
         return self._ask(self.recalling(status))
 
     def heartbeat(self, message: str | None = None) -> Record:
-        """Say that the script lives; a message becomes a line of the run's log."""
+        """Say that the script lives; a message becomes a line of the run's log.
+
+        An API that does not answer within a few seconds is logged; ClientError (INVALID_STATE)
+        when the run is over, as after somebody's abort.
+        """
+        if self.unregistered:
+            return self._ask(self.starting_late(brief=True))
         return self._ask(self.beating(message))
 
     def result(
         self, result: str, message: str | None = None, records_processed: int | None = None
     ) -> Record:
         """Report the end, `success` or `error`; ValueError for any other word."""
+        word(result)
+        if self.unregistered and self._ask(self.starting_late())["id"] is None:
+            return self.record or {}
         return self._ask(self.resulting(result, message, records_processed))
 
     def delete(self, confirm: str) -> int:
@@ -64,14 +80,13 @@ class Job(Words):
         with httpx.Client(**self.options) as http:
             for one in self.tries(call):
                 time.sleep(one.wait)
+                answer: httpx.Response | httpx.TransportError
                 try:
-                    response = http.post(self.place.graphql, json=one.body)
+                    answer = http.post(self.place.graphql, json=one.body, timeout=call.timeout)
                 except httpx.TransportError as error:
-                    one.failed(error)
-                    continue
-                counts, meaning = one.answered(response)
-                if counts:
-                    return meaning  # type: ignore[return-value]
+                    answer = error
+                if one.settles(answer):
+                    return one.meaning  # type: ignore[return-value]
         raise AssertionError("the last try answers or raises")
 
     def __enter__(self) -> Self:
@@ -84,10 +99,11 @@ class Job(Words):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            self.result("success")
-        else:
-            self.result("error", told(error))
+        message = told(error) if error else None
+        try:
+            self.result("error" if message else "success", message)
+        except ClientError as refusal:
+            self.lost(refusal)
 
 
 class AsyncJob(Words):
@@ -103,12 +119,17 @@ class AsyncJob(Words):
 
     async def heartbeat(self, message: str | None = None) -> Record:
         """As Job.heartbeat."""
+        if self.unregistered:
+            return await self._ask(self.starting_late(brief=True))
         return await self._ask(self.beating(message))
 
     async def result(
         self, result: str, message: str | None = None, records_processed: int | None = None
     ) -> Record:
         """As Job.result."""
+        word(result)
+        if self.unregistered and (await self._ask(self.starting_late()))["id"] is None:
+            return self.record or {}
         return await self._ask(self.resulting(result, message, records_processed))
 
     async def delete(self, confirm: str) -> int:
@@ -119,14 +140,14 @@ class AsyncJob(Words):
         async with httpx.AsyncClient(**self.options) as http:
             for one in self.tries(call):
                 await asyncio.sleep(one.wait)
+                sent = http.post(self.place.graphql, json=one.body, timeout=call.timeout)
+                answer: httpx.Response | httpx.TransportError
                 try:
-                    response = await http.post(self.place.graphql, json=one.body)
+                    answer = await sent
                 except httpx.TransportError as error:
-                    one.failed(error)
-                    continue
-                counts, meaning = one.answered(response)
-                if counts:
-                    return meaning  # type: ignore[return-value]
+                    answer = error
+                if one.settles(answer):
+                    return one.meaning  # type: ignore[return-value]
         raise AssertionError("the last try answers or raises")
 
     async def __aenter__(self) -> Self:
@@ -139,7 +160,8 @@ class AsyncJob(Words):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            await self.result("success")
-        else:
-            await self.result("error", told(error))
+        message = told(error) if error else None
+        try:
+            await self.result("error" if message else "success", message)
+        except ClientError as refusal:
+            self.lost(refusal)

@@ -16,7 +16,8 @@ from strawberry.exceptions import ConnectionRejectionError
 
 from nomaflow.errors import Code
 from nomaflow.outside.address import Address
-from nomaflow.outside.api_client import Client, ClientError
+from nomaflow.outside.api_client import Client
+from nomaflow.outside.refusals import ClientError
 
 TOKEN = "nf_test_token"
 EVENTS = 12

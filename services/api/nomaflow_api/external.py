@@ -70,9 +70,15 @@ async def _most_recent(
     destination: str | None = ABSENT,
 ) -> MostRecent | None:
     info.context.need(Permission.SEE)
+    if any(external_runs.wrong_name(text) for text in (job, source, destination) if text):
+        return None  # no script can have reported under such a name
     wanted = (status or RunStatus.SUCCEEDED).value
     row = await external.most_recent(
-        info.context.db, job, wanted, source or None, destination or None
+        info.context.db,
+        external_runs.name_of(job),
+        wanted,
+        external_runs.name_of(source) if source else None,
+        external_runs.name_of(destination) if destination else None,
     )
     run = as_run(row)
     if row is None or run is None or row.started_at is None:

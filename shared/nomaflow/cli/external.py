@@ -54,16 +54,30 @@ def run_command(
         float, typer.Option("--heartbeat", min=1, help="Seconds between signs of life.")
     ] = 60,
     idempotency_key: Key = None,
+    required: Annotated[
+        bool, typer.Option("--required", help="Do not begin unless the run is registered.")
+    ] = False,
     url: talk.Url = None,
     home: talk.Home = None,
 ) -> None:
-    """Run a command as an outside run: its end is the run's end, its status ours."""
+    """Run a command as an outside run: its end is the run's end, its status ours.
+
+    An API that is away does not keep it from its work.
+    """
+    import logging
+
     from nomaflow.cli.wrapping import Wrapped
+
+    logging.basicConfig(format="nomaflow: %(message)s")
 
     async def work(job: AsyncJob) -> int:
         return await Wrapped(job, command, heartbeat).run()
 
-    options = {"heartbeat_seconds": heartbeat, "idempotency_key": idempotency_key}
+    options = {
+        "heartbeat_seconds": heartbeat,
+        "idempotency_key": idempotency_key,
+        "required": required,
+    }
     raise typer.Exit(talk.as_job(url, home, work, name, source, destination, **options))
 
 

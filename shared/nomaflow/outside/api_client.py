@@ -21,9 +21,10 @@ from websockets.asyncio.client import connect as connect_socket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
-from nomaflow.errors import Code, NomaflowError
-from nomaflow.outside import address
+from nomaflow.errors import Code
+from nomaflow.outside import address, refusals
 from nomaflow.outside.address import Address
+from nomaflow.outside.refusals import ClientError
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
@@ -32,33 +33,9 @@ MISUSE_CLOSE_CODES = frozenset({4400, 4406, 4409, 4429})
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 3.0
 
-# The API's own codes of top-level errors, as the codes every other refusal has.
-CODES = {
-    "UNAUTHENTICATED": Code.FORBIDDEN,
-    "FORBIDDEN": Code.FORBIDDEN,
-    "BAD_USER_INPUT": Code.INVALID,
-    "GRAPHQL_PARSE_FAILED": Code.INVALID,
-    "GRAPHQL_VALIDATION_FAILED": Code.INVALID,
-    "NOT_FOUND": Code.NOT_FOUND,
-    "DEPTH_LIMIT": Code.LIMIT_EXCEEDED,
-    "ALIAS_LIMIT": Code.LIMIT_EXCEEDED,
-    "TOKEN_LIMIT": Code.LIMIT_EXCEEDED,
-    "COST_LIMIT": Code.LIMIT_EXCEEDED,
-    "RATE_LIMITED": Code.LIMIT_EXCEEDED,
-}
 PASSING = frozenset({"SLOW_CONSUMER", "UNAVAILABLE", "TIMEOUT"})
 
 JSON = dict[str, Any]
-
-
-class ClientError(NomaflowError):
-    """The API refused or could not be reached; `reported` is its own word, "" when it said none."""
-
-    def __init__(
-        self, code: Code, message: str, path: tuple[str, ...] = (), *, reported: str = ""
-    ) -> None:
-        super().__init__(code, message, path)
-        self.reported = reported
 
 
 class _Lost(Exception):
@@ -108,10 +85,10 @@ class Client:
         try:
             response = await self._http.post(self.place.graphql, json=request)
         except httpx.TimeoutException:
-            raise unreachable(self.place, "did not answer in time") from None
+            raise refusals.unreachable(self.place, "did not answer in time") from None
         except httpx.TransportError as error:
-            raise unreachable(self.place, f"does not answer ({_words(error)})") from None
-        return data_of(self.place, response)
+            raise refusals.unreachable(self.place, f"does not answer ({_words(error)})") from None
+        return refusals.data_of(self.place, response)
 
     async def mutate(self, document: str, variables: Mapping[str, Any] | None = None) -> JSON:
         """Run a mutation of one field; gives its payload, or raises ClientError of its `errors`."""
@@ -122,7 +99,7 @@ class Client:
             first = problems[0]
             raise ClientError(
                 Code(first["code"]),
-                "\n".join(_located(problem) for problem in problems),
+                "\n".join(refusals.located(problem) for problem in problems),
                 tuple(first.get("path") or ()),
                 reported=first["code"],
             )
@@ -152,7 +129,7 @@ class Client:
             except _Lost as loss:
                 lost_at = lost_at or clock()
                 if not resumable or clock() - lost_at + wait > self.patience:
-                    raise unreachable(self.place, f"does not answer ({loss})") from None
+                    raise refusals.unreachable(self.place, f"does not answer ({loss})") from None
             await asyncio.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT_SECONDS)
 
@@ -198,7 +175,7 @@ class Client:
         except InvalidStatus as error:
             status = error.response.status_code
             if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-                raise _refused(self.place) from None
+                raise refusals.of_token(self.place) from None
             raise _Lost(f"it answered {status}") from None
         except (OSError, InvalidHandshake, TimeoutError) as error:
             raise _Lost(_words(error)) from None
@@ -206,64 +183,14 @@ class Client:
     def _closed(self, error: ConnectionClosed) -> Exception:
         code, reason = (error.rcvd.code, error.rcvd.reason) if error.rcvd else (1006, "")
         if code in UNAUTHENTICATED_CLOSE_CODES:
-            return _refused(self.place, reason)
+            return refusals.of_token(self.place, reason)
         if code in MISUSE_CLOSE_CODES:
             return ClientError(Code.INVALID, f"The API ended the subscription: {code} {reason}.")
         return _Lost(f"the connection ended with {code} {reason}".rstrip())
 
     def _ended(self, errors: list[JSON]) -> Exception:
-        error = _reported(self.place, errors)
+        error = refusals.reported(self.place, errors)
         return _Lost(error.message) if error.reported in PASSING else error
-
-
-def data_of(place: Address, response: httpx.Response) -> JSON:
-    """Read the `data` of an answer over HTTP; ClientError with the API's sentence."""
-    answer = _decoded(response)
-    if response.status_code == httpx.codes.UNAUTHORIZED:
-        raise _refused(place)
-    if answer is None:
-        raise ClientError(
-            Code.UNAVAILABLE,
-            f"{place.graphql} answered {response.status_code} and no GraphQL. Is this the "
-            "address of a Nomaflow API?",
-        )
-    if errors := answer.get("errors"):
-        raise _reported(place, errors)
-    return dict(answer["data"])
-
-
-def unreachable(place: Address, what: str) -> ClientError:
-    """Say that nobody answers there."""
-    return ClientError(
-        Code.UNAVAILABLE,
-        f"The API at {place.url} {what}. Is `nomaflow up` running? NOMAFLOW_URL or --url names "
-        "another place.",
-    )
-
-
-def _refused(place: Address, reason: str = "") -> ClientError:
-    if place.token is None:
-        message = (
-            f"The API at {place.url} wants a token and none was found: set NOMAFLOW_TOKEN, or "
-            "name the home of a running `nomaflow up` with --home or NOMAFLOW_HOME."
-        )
-    else:
-        why = f" ({reason})" if reason and reason != "Forbidden" else ""
-        message = f"The API at {place.url} refused the token from {place.token_source}{why}."
-    return ClientError(Code.FORBIDDEN, message, reported="UNAUTHENTICATED")
-
-
-def _reported(place: Address, errors: list[JSON]) -> ClientError:
-    first = errors[0]
-    word = str((first.get("extensions") or {}).get("code", ""))
-    if word == "UNAUTHENTICATED":
-        return _refused(place)
-    return ClientError(
-        CODES.get(word, Code.UNAVAILABLE),
-        "\n".join(str(error["message"]) for error in errors),
-        tuple(str(part) for part in first.get("path") or ()),
-        reported=word,
-    )
 
 
 async def _messages(socket: ClientConnection) -> AsyncIterator[JSON]:
@@ -276,25 +203,10 @@ async def _messages(socket: ClientConnection) -> AsyncIterator[JSON]:
         yield message
 
 
-def _decoded(response: httpx.Response) -> JSON | None:
-    try:
-        answer = response.json()
-    except ValueError:
-        return None
-    spoken = isinstance(answer, dict) and ("data" in answer or "errors" in answer)
-    return answer if spoken else None
-
-
 def _cursor(data: JSON) -> str | None:
     """Find the cursor in the subscription's one field."""
     value = next(iter(data.values()), None)
     return value.get("cursor") if isinstance(value, dict) else None
-
-
-def _located(problem: JSON) -> str:
-    """Name the place of a mistake where the sentence alone may not tell it."""
-    path = problem.get("path") or ()
-    return f"{'.'.join(path)}: {problem['message']}" if len(path) > 1 else str(problem["message"])
 
 
 def _words(error: Exception) -> str:

@@ -39,13 +39,18 @@ MOST_RECORDS = 2**63 - 1
 SILENT_BEATS = 3
 """A script that said how often it gives a sign of life is stale after so many missed ones."""
 SHORTEST_SILENCE = 30.0
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Categories of characters that make two names look like one, or a line like two."""
 CLOCK_SLACK = timedelta(minutes=5)
 """A client's clock may be ahead by so much; its start then counts as now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """A script says that it begins; `job` is free text, with or without a declared job."""
+    """A script says that it begins; `job` is free text, with or without a declared job.
+
+    Jobs and scripts share one space of names: history, alerts, needs and `most_recent` go by name.
+    """
 
     job: str
     source: str
@@ -72,21 +77,43 @@ async def start(
     if wish.heartbeat_seconds is not None:
         silence = max(SILENT_BEATS * wish.heartbeat_seconds, SHORTEST_SILENCE)
     new = NewExternal(
-        job_name=wish.job.strip(),
+        job_name=name_of(wish.job),
         trigger=wish.trigger,
         triggered_by=wish.triggered_by,
         principal=wish.principal,
-        source=wish.source.strip(),
-        destination=wish.destination.strip(),
+        source=name_of(wish.source),
+        destination=name_of(wish.destination),
         stale_seconds=silence,
         idempotency_key=wish.idempotency_key,
         started_at=wish.started_at,
     )
     run_id = await external.begin(db, new)
-    if run_id is not None:
-        bell.news(run_id, 1, RunStatus.RUNNING.value)
-        return run_id, True
-    return await _earlier(db, new), False
+    if run_id is None:
+        return await _earlier(db, new), False
+    seq = await _tell_of_namesake(db, run_id, new.job_name)
+    bell.news(run_id, seq or 1, RunStatus.RUNNING.value)
+    return run_id, True
+
+
+def name_of(text: str) -> str:
+    """A name as it is kept: without blanks around it, and each letter in one form (NFC).
+
+    So that those who look for it need not know how a script wrote it.
+    """
+    return unicodedata.normalize("NFC", text.strip())
+
+
+async def _tell_of_namesake(db: Database, run_id: UUID, name: str) -> int | None:
+    """Say in the log that a declared job has this name: whoever did not mean that should know."""
+    async with db.transaction() as connection:
+        if await jobs.find(connection, name) is None:
+            return None
+        words = (
+            f"`{name}` is the name of a declared job too: its alerts are told of this run, jobs "
+            "that depend on it heed it, and mostRecent without a source is that of both"
+        )
+        line = Line(datetime.now(UTC), logging.INFO, None, words)
+        return await logs.append(connection, run_id, 0, [line])
 
 
 async def _earlier(db: Database, new: NewExternal) -> UUID:
@@ -110,12 +137,11 @@ def _problems(wish: Start) -> list[Problem]:
             ("source", wish.source),
             ("destination", wish.destination),
         )
-        if (why := _wrong_text(text))
+        if (why := wrong_name(text))
     ]
     key = wish.idempotency_key
-    if key is not None and not 1 <= len(key) <= LONGEST_NAME:
-        message = f"`idempotencyKey` must be text of 1 to {LONGEST_NAME} characters"
-        found.append(Problem(("idempotencyKey",), message))
+    if key is not None and (why := wrong_name(key)):
+        found.append(Problem(("idempotencyKey",), f"`idempotencyKey` {why}"))
     beat = wish.heartbeat_seconds
     if beat is not None and not 1 <= beat <= LONGEST_HEARTBEAT:
         message = "`heartbeatSeconds` must be between 1 second and 7 days"
@@ -124,11 +150,17 @@ def _problems(wish: Start) -> list[Problem]:
     return found
 
 
-def _wrong_text(text: str) -> str | None:
-    if not 1 <= len(text.strip()) <= LONGEST_NAME:
-        return f"must be text of 1 to {LONGEST_NAME} characters"
-    if any(unicodedata.category(char) in ("Cc", "Cf", "Cs") for char in text):
-        return "holds invisible control characters"
+def wrong_name(text: str) -> str | None:
+    """Why this is no name, source or destination; None when it is one."""
+    text = text.strip()
+    length = len(text)
+    if not length:
+        return f"is empty; it must be text of 1 to {LONGEST_NAME} characters"
+    if length > LONGEST_NAME:
+        return f"has {length:,} characters, and may have {LONGEST_NAME} at most"
+    for char in text:
+        if unicodedata.category(char) in _INVISIBLE:
+            return f"holds the invisible character U+{ord(char):04X}, which no name may"
     return None
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Generic, Self, TypeVar
 from uuid import uuid4
 
@@ -11,15 +14,23 @@ import httpx
 
 from nomaflow.errors import Code
 from nomaflow.outside import address
-from nomaflow.outside.api_client import ClientError, data_of, unreachable
+from nomaflow.outside.refusals import ClientError, data_of, unreachable
 
 T = TypeVar("T")
 Record = dict[str, Any]
 
-TIMEOUT_SECONDS = 30.0
+log = logging.getLogger("nomaflow.client")
+
+TIMEOUT, CONNECT_TIMEOUT = 30.0, 5.0
+PATIENCE = 30.0
+"""Seconds after which no new try begins: so long may a restart of the API take."""
+BRIEF_TIMEOUT = 5.0
+BRIEF_PATIENCE = 2.0
+"""The same of a sign of life, which must not hold up the work that it tells of."""
 LONGEST_MESSAGE = 4_000
 WAITS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds before each new try while the API is away: a restart of it must not fail a script."""
+_AWAY = frozenset({502, 503, 504})
 WORDS = {"success": "SUCCEEDED", "error": "FAILED"}
 SHOWN = {"RUNNING": "in_progress", "SUCCEEDED": "success"}
 
@@ -40,12 +51,23 @@ _RECENT = """query ($job: String!, $status: RunStatus, $source: String, $destina
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One request, and what its answer means; `done` is the status that a lost answer left."""
+    """One request, and what its answer means; `done` is the status that a lost answer left.
+
+    `otherwise` answers instead of an error, or raises it; None: it is raised.
+    """
 
     document: str
     variables: Mapping[str, Any]
     read: Callable[[Any], T]
     done: str | None = None
+    otherwise: Callable[[ClientError], T] | None = None
+    patience: float = PATIENCE
+    seconds: float = TIMEOUT
+
+    @property
+    def timeout(self) -> httpx.Timeout:
+        """How long one try may take."""
+        return httpx.Timeout(self.seconds, connect=min(self.seconds, CONNECT_TIMEOUT))
 
 
 class Words:
@@ -61,6 +83,7 @@ class Words:
         *,
         heartbeat_seconds: float | None = None,
         idempotency_key: str | None = None,
+        required: bool = True,
         client: str = "python",
     ) -> None:
         self.name = name
@@ -71,6 +94,8 @@ class Words:
         self.record: Record | None = None
         self._heartbeat_seconds = heartbeat_seconds
         self._key = idempotency_key
+        self.required = required
+        self._begun_under = ""
         found = address.find(url)
         self.place = address.Address(found.url, auth, "`auth`") if auth else found
         headers = {"Nomaflow-Client": client}
@@ -78,7 +103,6 @@ class Words:
             headers["Authorization"] = f"Bearer {self.place.token}"
         self.options: dict[str, Any] = {
             "headers": headers,
-            "timeout": TIMEOUT_SECONDS,
             "trust_env": not self.place.is_loopback,
         }
 
@@ -87,15 +111,56 @@ class Words:
         self.record = {"id": run}
         return self
 
+    @property
+    def unregistered(self) -> bool:
+        """True when the script has begun and the API has not heard of it yet."""
+        return self.record is not None and self.record["id"] is None
+
     def starting(self) -> Call[Record]:
+        self._begun_under = self._key or uuid4().hex  # a lost answer must not start two
+        now = datetime.now(UTC).isoformat()
+
+        def unheard(error: ClientError) -> Record:
+            if error.code is Code.INVALID:
+                raise error  # it would be refused every time
+            log.warning("the run is not registered: %s", error.message)
+            self.record = self._provisional(now)
+            return self.record
+
+        return self._registering(None, unheard)
+
+    def starting_late(self, *, brief: bool = False) -> Call[Record]:
+        """Register the run that began while the API was away, with its true start."""
+        kept = self.record or {}
+
+        def unheard(error: ClientError) -> Record:
+            log.warning("the run is still not registered: %s", error.message)
+            return kept
+
+        call = self._registering(kept["start_date"], unheard)
+        return _brief(call) if brief else call
+
+    def _registering(
+        self, began: str | None, unheard: Callable[[ClientError], Record]
+    ) -> Call[Record]:
         wish = {
             "job": self.name,
             "source": self.source,
             "destination": self.destination,
             "heartbeatSeconds": self._heartbeat_seconds,
-            "idempotencyKey": self._key or uuid4().hex,  # a lost answer must not start two
+            "idempotencyKey": self._begun_under,
+            "startedAt": began,
         }
-        return Call(_START, {"input": wish}, self._kept)
+        return Call(_START, {"input": wish}, self._kept, None, self._unless_required(unheard))
+
+    def _provisional(self, now: str) -> Record:
+        record = dict.fromkeys(("id", "name", "start_date", "end_date", "message"))
+        record |= {"name": self.name, "start_date": now, "status": "in_progress"}
+        more = {"source": self.source, "destination": self.destination}
+        return {**record, "records_processed": None, **more}
+
+    def _unless_required(self, otherwise: Callable[[ClientError], T]) -> Any:
+        return None if self.required else otherwise
 
     def recalling(self, status: str) -> Call[float | None]:
         chosen = {
@@ -107,17 +172,35 @@ class Words:
         return Call(_RECENT, chosen, lambda found: found["unix"] if found else None)
 
     def beating(self, message: str | None) -> Call[Record]:
-        return Call(_BEAT, {"run": self._begun("heartbeat()"), "message": message}, self._kept)
+        run = self._begun("heartbeat()")
+
+        def unheard(error: ClientError) -> Record:
+            # The work that it tells of matters more; that the run was ended does matter.
+            if error.code is not Code.UNAVAILABLE:
+                raise error
+            log.warning("a sign of life was not heard: %s", error.message)
+            assert self.record is not None  # noqa: S101  it has begun
+            return self.record
+
+        said = {"run": run, "message": message and _sendable(message)}
+        call = Call(_BEAT, said, self._kept, None, unheard)
+        return _brief(call)
 
     def resulting(self, result: str, message: str | None, records: int | None) -> Call[Record]:
         status = word(result)
+        message = self.message if message is None else message
         wish = {
             "run": self._begun("result()"),
             "status": status,
-            "message": self.message if message is None else message,
+            "message": message and _sendable(message),
             "recordsProcessed": self.records_processed if records is None else records,
         }
-        return Call(_FINISH, {"input": wish}, self._kept, done=status)
+        return Call(_FINISH, {"input": wish}, self._kept, status, self._unless_required(self.lost))
+
+    def lost(self, error: ClientError) -> Record:
+        """Say where a person looks that the end of a run is not in history."""
+        log.error("the end of the run was not recorded: %s", error.message)
+        return self.record or {}
 
     def deleting(self, confirm: str) -> Call[int]:
         if confirm != self.name:
@@ -148,36 +231,57 @@ class Words:
         return self.record
 
     def tries(self, call: Call[T]) -> Iterator[Try[T]]:
-        for wait in (0.0, *WAITS):
-            yield Try(self.place, call, wait, again=wait > 0, last=wait == WAITS[-1])
+        began = time.monotonic()
+        for number, wait in enumerate((0.0, *WAITS)):
+            yield Try(self.place, call, number, wait, began)
 
 
 @dataclass(slots=True)
 class Try(Generic[T]):
-    """One try of a call, after a wait in seconds."""
+    """One try of a call, after a wait in seconds; `meaning` is what it came to."""
 
     place: address.Address
     call: Call[T]
+    number: int
     wait: float
-    again: bool
-    last: bool
+    began: float
+    meaning: T | None = None
 
     @property
     def body(self) -> dict[str, Any]:
         return {"query": self.call.document, "variables": dict(self.call.variables)}
 
-    def failed(self, error: httpx.TransportError) -> None:
-        """Let a connection that broke pass, but the last time."""
-        if self.last:
-            raise unreachable(self.place, f"does not answer ({error})") from None
+    @property
+    def is_last(self) -> bool:
+        """Whether the next one would begin too late, or there is none."""
+        if self.number >= len(WAITS):
+            return True
+        return time.monotonic() - self.began + WAITS[self.number] > self.call.patience
 
-    def answered(self, response: httpx.Response) -> tuple[bool, T | None]:
-        """Read an answer: whether it counts, and its meaning. Raises ClientError."""
-        if response.status_code == httpx.codes.SERVICE_UNAVAILABLE and not self.last:
-            return False, None
-        payload = next(iter(data_of(self.place, response).values()))
+    def settles(self, answer: httpx.Response | httpx.TransportError) -> bool:
+        """Whether this answer, or that there is none, ends the call. Raises ClientError."""
+        try:
+            counts, self.meaning = self._read(answer)
+        except ClientError as error:
+            if self.call.otherwise is None:
+                raise
+            self.meaning = self.call.otherwise(error)
+            return True
+        return counts
+
+    def _read(self, answer: httpx.Response | httpx.TransportError) -> tuple[bool, T | None]:
+        if isinstance(answer, httpx.TransportError):
+            if not self.is_last:
+                return False, None
+            why = str(answer) or type(answer).__name__
+            raise unreachable(self.place, f"does not answer ({why})")
+        if answer.status_code in _AWAY:
+            if not self.is_last:
+                return False, None
+            raise unreachable(self.place, f"answers {answer.status_code}")
+        payload = next(iter(data_of(self.place, answer).values()))
         problems = (payload or {}).get("errors") or []
-        if problems and not (self.again and self._is_done(payload, problems[0])):
+        if problems and not (self.number and self._is_done(payload, problems[0])):
             first = problems[0]
             raise ClientError(
                 Code(first["code"]), first["message"], tuple(first["path"]), reported=first["code"]
@@ -190,12 +294,24 @@ class Try(Generic[T]):
         return problem["code"] == Code.INVALID_STATE and bool(ended)
 
 
+def _sendable(text: str) -> str:
+    """Leave out what no database takes: an error's text may quote anything."""
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
+def _brief(call: Call[T]) -> Call[T]:
+    return replace(call, patience=BRIEF_PATIENCE, seconds=BRIEF_TIMEOUT)
+
+
 def word(result: str) -> str:
     if result not in WORDS:
         raise ValueError(f"a result is 'success' or 'error', not {result!r}")
     return WORDS[result]
 
 
-def told(error: BaseException) -> str:
+def told(error: BaseException) -> str | None:
+    """What a script's end says of it; None when it did not fail: it may call `sys.exit()`."""
+    if isinstance(error, SystemExit) and error.code in (None, 0):
+        return None
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return text[:LONGEST_MESSAGE]

@@ -113,7 +113,7 @@ async def test_a_signal_reaches_the_command_and_is_recorded(api, shell):
         await process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
     (row,) = await rows(api)
-    assert (row["status"], row["message"]) == ("failed", "exit status 143")
+    assert (row["status"], row["message"]) == ("failed", "exit status 143, as after SIGTERM")
 
 
 async def test_it_gives_signs_of_life_and_ends_when_someone_aborts_it(api, shell):

@@ -17,6 +17,9 @@ RUN = """run { id jobName kind status reason startedAt finishedAt triggeredBy ro
   error { type message } } created errors { code message path }"""
 START = f"mutation ($in: ExternalRunStartInput!) {{ externalRunStart(input: $in) {{ {RUN} }} }}"
 FINISH = f"mutation ($in: ExternalRunFinishInput!) {{ externalRunFinish(input: $in) {{ {RUN} }} }}"
+CREATE_JOB = """mutation ($input: JobInput!) { jobCreate(input: $input) { errors { message } } }"""
+TRIGGER = """mutation ($input: RunTriggerInput!) { runTrigger(input: $input) {
+  run { id } errors { message } } }"""
 BEAT = f"""mutation ($run: ID!, $message: String) {{
   externalRunHeartbeat(run: $run, message: $message) {{ {RUN} }} }}"""
 RECENT = """query ($job: String!, $status: RunStatus, $source: String, $destination: String) {
@@ -120,12 +123,14 @@ async def test_the_same_key_finds_the_same_run(api):
 @pytest.mark.parametrize(
     ("wish", "path", "words"),
     [
-        ({"job": "  "}, "job", "text of 1 to 200"),
-        ({"job": "x" * 201}, "job", "text of 1 to 200"),
-        ({"source": ""}, "source", "text of 1 to 200"),
-        ({"destination": "a\u202eb"}, "destination", "invisible control"),
-        ({"job": "a\x1bb"}, "job", "invisible control"),
+        ({"job": "  "}, "job", "is empty; it must be text of 1 to 200"),
+        ({"job": "x" * 10_240}, "job", "has 10,240 characters, and may have 200 at most"),
+        ({"source": ""}, "source", "is empty"),
+        ({"destination": "a\u202eb"}, "destination", "the invisible character U+202E"),
+        ({"job": "a\x1bb"}, "job", "the invisible character U+001B"),
+        ({"job": "a\u2028b"}, "job", "the invisible character U+2028"),
         ({"idempotencyKey": ""}, "idempotencyKey", "1 to 200"),
+        ({"idempotencyKey": "a\x01b"}, "idempotencyKey", "U+0001"),
         ({"heartbeatSeconds": 0}, "heartbeatSeconds", "between 1 second and 7 days"),
         ({"startedAt": "2999-01-01T00:00:00Z"}, "startedAt", "in the future"),
     ],
@@ -165,6 +170,42 @@ async def test_reports_that_do_not_fit_change_nothing(api, worker):
     stolen = await finish(api, str(ours))
     assert "Nomaflow's own workers" in stolen["errors"][0]["message"]
     assert (await api.query(BEAT, run=str(ours)))["externalRunHeartbeat"]["errors"]
+
+
+async def test_a_name_is_found_however_it_is_written(api):
+    run = (await start(api, job=" cafe\u0301 ", source="amanda "))["run"]
+    assert run["jobName"] == "caf\u00e9"
+    await finish(api, run["id"])
+    for name, source in (("caf\u00e9", "amanda"), ("cafe\u0301\n", " amanda")):
+        assert (await recent(api, job=name, source=source))["run"]["id"] == run["id"]
+    assert await recent(api, job="a\x01b") is None
+    assert await recent(api, job="x" * 10_240) is None
+
+
+async def test_what_scripts_say_may_hold_anything(api):
+    job = AsyncJob("permits", api.url, "a", "b", TOKEN)
+    said = "half\x00 of\ud800 it " + "x" * 20_000
+    await job.start()
+    await job.heartbeat(said)
+    await job.result("error", said)
+    kept = await api.db.fetchval("SELECT message FROM nomaflow.external_runs")
+    assert kept.startswith("half of? it xxx")
+    assert kept.endswith(" ... (cut)")
+
+
+async def test_a_declared_job_of_the_same_name_is_told_of(api):
+    step = {"name": "go", "type": "http", "config": {"url": "http://127.0.0.1:1/"}}
+    await api.query(CREATE_JOB, input={"name": "permits", "steps": [step]})
+    run = (await start(api))["run"]
+    lines = await api.db.fetch("SELECT message FROM nomaflow.log_lines")
+    assert [row["message"].split(":")[0] for row in lines] == [
+        "`permits` is the name of a declared job too"
+    ]
+    # It takes no place of the job: its clock and people may start it meanwhile.
+    ours = await api.query(TRIGGER, input={"job": "permits"})
+    assert ours["runTrigger"]["errors"] == []
+    await finish(api, run["id"])
+    assert (await recent(api, job="permits"))["run"]["id"] == run["id"]
 
 
 async def test_no_token_no_word(api):
