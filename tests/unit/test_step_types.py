@@ -105,8 +105,50 @@ def test_what_may_be_a_secret_is_not_repeated_by_a_refusal(config):
     assert not [words for words in (*of_step, *of_connector) if PLAIN in words]
 
 
+@pytest.mark.parametrize(
+    ("auth", "name"),
+    [
+        ({"type": "bearer", "token": "PLAIN"}, "token"),
+        ({"type": "basic", "username": "u", "password": "PLAIN"}, "password"),
+        ({"type": "api_key", "key": "PLAIN"}, "key"),
+    ],
+)
+def test_secrets_of_requests_are_kept_as_references_only(auth, name):
+    request = {"url": "https://x.example", "auth": auth}
+    sync = {"request": request, "map": {"a": "a"}, "target": {"table": "t"}}
+    for found in (registry.problems("http", request), registry.problems("http_sync", sync)):
+        ((path, words),) = found
+        assert path[-2:] == ("auth", name)
+        assert "${env:NAME}" in words
+        assert "PLAIN" not in words
+    reference = {"url": "https://x.example", "auth": {**auth, name: "${env:T}"}}
+    assert registry.problems("http", reference) == []
+
+
+def test_a_user_without_a_password_is_no_secret():
+    auth = {"type": "basic", "username": "${env:KEY}", "password": ""}
+    assert registry.problems("http", {"url": "https://x.example", "auth": auth}) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("query", "a=b", "it must be a table, got 'a=b'"),
+        ("expected_statuses", "200", "it must be a list, got '200'"),
+        ("retry_count", "many", "it must be a whole number, got 'many'"),
+        ("follow_redirects", "perhaps", "it must be true or false, got 'perhaps'"),
+    ],
+)
+def test_what_a_setting_must_be_is_said_in_the_words_of_a_file(setting, value, words):
+    found = registry.problems("http", {"url": "https://x.example", setting: value})
+    assert found == [((setting,), words)]
+
+
 def test_an_unknown_way_to_show_who_one_is_names_the_known_ones():
-    for auth, what in (({"type": "beerer"}, "unknown type"), ({"token": "x"}, "names no type")):
+    for auth, what in (
+        ({"type": "beerer"}, "unknown type"),
+        ({"token": "${env:T}"}, "names no type"),
+    ):
         ((path, words),) = registry.problems("http", {"url": "x", "auth": auth})
         assert path == ("auth",)
         assert what in words

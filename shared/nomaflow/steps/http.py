@@ -24,6 +24,10 @@ _LONGEST_HEADER = 4_000
 _SECRET_HEADER = re.compile(
     r"cookie|authentication|authoriz|token|secret|signature|password|credential|api-?key|session"
 )
+SECRETS = tuple(
+    ("auth", name)
+    for name in ("token", "password", "key", "client_secret", "secret_key", "session_token")
+)
 _NO_SECRET = re.compile(r"next|page|continu|cursor")
 """A token that says where the next page begins is no secret, and later steps need it."""
 
@@ -38,6 +42,7 @@ class HttpStep(Step):
     type_name: ClassVar[str] = "http"
     title: ClassVar[str] = "HTTP request"
     dry_runs: ClassVar[bool] = True
+    secret: ClassVar[tuple[tuple[str, ...], ...]] = SECRETS
 
     connector: str | None = Field(
         None, description="An HTTP connector; its URL is the base of a relative `url`."

@@ -9,7 +9,7 @@ import httpx
 from pydantic import Field, model_validator
 
 from nomaflow.steps.base import Interrupt, Step, StepResult, StepRunContext
-from nomaflow.steps.http import HttpStep
+from nomaflow.steps.http import SECRETS, HttpStep
 from nomaflow.steps.syncing import rehearsal, retries, sync
 from nomaflow.steps.syncing.settings import Expression, LogTable, Paginate, Target, Watermark
 
@@ -27,6 +27,7 @@ class HttpSync(Step):
         ("map",),
         *(("paginate", name) for name in _ENDS),
     )
+    secret: ClassVar[tuple[tuple[str, ...], ...]] = tuple(("request", *path) for path in SECRETS)
 
     request: HttpStep = Field(description="The request of one page: the fields of the http step.")
     paginate: Paginate | None = Field(

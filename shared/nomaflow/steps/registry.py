@@ -34,6 +34,23 @@ _BOUND = "substitutions are not allowed in SQL text; bind the value with `params
 _ASKED = "substitutions are not allowed in an expression; it reads a parameter with param('name')"
 _IN_PLAIN = "a secret is written as ${env:NAME}, and its value into .env"
 
+# Where pydantic speaks of Python's types and not of what stands in a file.
+_WANTED = {
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "mapping_type": "a table",
+    "model_type": "a table",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+}
+
 Problem = tuple[tuple[str, ...], str]
 
 
@@ -77,7 +94,7 @@ def problems(name: str, config: Mapping[str, Any]) -> list[Problem]:
     found += [
         (path, _IN_PLAIN)
         for path in step.secret
-        if (given := _at(config, path)) is not None and not _holds_token(given)
+        if _at(config, path) not in (None, "") and not _holds_token(_at(config, path))
     ]
     try:
         step.model_validate(config)
@@ -103,6 +120,8 @@ def sentence(problem: Mapping[str, Any]) -> str:
             return (
                 str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
             )
+        case kind if kind in _WANTED:
+            return f"it must be {_WANTED[kind]}{_got(problem)}"
         case _:
             return f"{problem['msg'][:1].lower()}{problem['msg'][1:]}{_got(problem)}"
 
