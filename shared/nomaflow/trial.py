@@ -1,6 +1,7 @@
 """A whole project run for real in its own tests: servers, programs, jobs, and what became of them.
 
     with running(Path("my-project"), env={"SLACK_WEBHOOK_URL": stub.url}) as trial:
+        trial.sql("INSERT INTO orders SELECT generate_series(1, 3)")
         run = trial.run("nightly", params={"day": "2026-05-01"})
         assert run.status == "succeeded", run.reason
         assert run.steps["copy-orders"].output["target_rows"] == 3
@@ -11,7 +12,9 @@ it among tests.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -20,15 +23,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from nomaflow.connectors import sql
+from nomaflow.connectors.spec import SqlConnectorSpec
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.outside import address
 from nomaflow.outside.address import Address
+from nomaflow.store import roles
 
 READY_SECONDS = 120.0
 _LOOK_SECONDS = 0.1
@@ -110,6 +117,16 @@ class Trial:
             raise NomaflowError(Code.INVALID, f"job `{job}` may not start: {words}")
         return self._end(answer["run"]["id"], seconds)
 
+    def sql(self, statement: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Run one statement on the connector `default`, as a step would; its rows.
+
+        To arrange what a job is to find, and to look at what it did. StepError in the words of the
+        database when it refuses.
+        """
+        state = json.loads((self.home / "state.json").read_text())
+        with ThreadPoolExecutor(1) as aside:  # the test may have an event loop of its own
+            return aside.submit(asyncio.run, _on_default(state, statement, params)).result()
+
     def query(self, text: str, **variables: Any) -> dict[str, Any]:
         """Ask the API anything; NomaflowError with its words when it refuses."""
         body = {"query": text, "variables": variables}
@@ -164,6 +181,18 @@ def running(project: Path, *, env: Mapping[str, str] | None = None) -> Iterator[
             _stop(process)
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+async def _on_default(
+    state: Mapping[str, str], statement: str, params: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    url = await roles.default_url(state["database_url"])
+    opened = sql.open("default", SqlConnectorSpec(kind="sql", url=url))
+    try:
+        result = await opened.execute(statement, params)
+        return [dict(row) for row in result.rows]
+    finally:
+        await opened.close()
 
 
 def _env_file(home: Path, env: Mapping[str, str]) -> Path:
