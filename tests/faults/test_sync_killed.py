@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+import pytest
 from house import House
 
 PAGES, SIZE = 100, 20
@@ -20,7 +21,7 @@ items = "data"
 batch_size = 10
 on_error = "continue"
 request = { url = "URL" }
-paginate = { type = "page", size = 20, total = "total" }
+paginate = { type = "page", size = 20, total = "total", concurrency = AT_ONCE }
 map = { id = "id", page = "page" }
 target = { table = "users", key = ["id"] }
 watermark = { name = "last_sync" }
@@ -68,14 +69,16 @@ async def came_to(home: House, run_id: object, page: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_killed_on_page_60_it_goes_on_there(home: House, figures):
+@pytest.mark.parametrize("at_once", [1, 3])
+async def test_killed_on_page_60_it_goes_on_there(home: House, figures, at_once):
+    """Also when later pages were there already: what counts is the page whose turn it was."""
     home.settings["NOMAFLOW_LEASE_SECONDS"] = "3"
     api = Api(holds={30: asyncio.Event(), 60: asyncio.Event()})
     server = await asyncio.start_server(api.answer, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/users"
     for statement in TABLES:
         await home.db.execute(statement)
-    await home.declare(JOB.replace("URL", url))
+    await home.declare(JOB.replace("URL", url).replace("AT_ONCE", str(at_once)))
     await home.start("worker")
     run_id = await home.trigger("users")
     again = []
@@ -83,6 +86,8 @@ async def test_killed_on_page_60_it_goes_on_there(home: House, figures):
         await asyncio.wait_for(api.reached.wait(), 30)
         api.reached.clear()
         await came_to(home, run_id, page - 1)
+        if at_once > 1:
+            assert {page + 1, page + 2} <= set(api.asked)
         victim = await home.owner(run_id)
         await victim.kill()
         before = len(api.asked)
@@ -97,7 +102,8 @@ async def test_killed_on_page_60_it_goes_on_there(home: House, figures):
         writer.close()
     server.close()
 
-    figures(killed_and_went_on_at=", ".join(f"{page} → {at}" for page, at in again))
+    went_on = ", ".join(f"{page} → {at}" for page, at in again)
+    figures(pages_at_once=at_once, killed_and_went_on_at=went_on)
     assert [at for _, at in again] == [30, 60]
     # Page 7 has two batches that no try can write; everything else is there, once.
     assert run["status"] == "partial"

@@ -45,8 +45,8 @@ class HttpSync(Step):
     )
     on_error: Literal["stop", "continue"] = Field(
         "stop",
-        description="A batch that cannot be written ends the step, or is kept with its items for a "
-        "later retry while the sync goes on; the run is partial then.",
+        description="A batch that cannot be written or a page that cannot be fetched ends the "
+        "step, or is kept for a later retry while the sync goes on; the run is partial then.",
     )
     watermark: Watermark | None = Field(
         None, description="How far this run has read, written when the whole run has succeeded."

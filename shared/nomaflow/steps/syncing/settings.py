@@ -40,7 +40,9 @@ class Paginate(_Part):
         None, description="The first page number or offset; default 1 for page, 0 for offset."
     )
     size: int | None = Field(
-        None, ge=1, description="Items asked for per page; fewer than that is the last page."
+        None,
+        ge=1,
+        description="Items asked for per page; a shorter page ends a list without total.",
     )
     page_param: Word = Field("page", description="The query parameter of the page number.")
     size_param: str = Field(
