@@ -59,9 +59,9 @@ class House:
         """Note when each run's end is heard."""
         async for word in ear.listen():
             if word["type"] == "message":
-                news = json.loads(word["data"])
-                if news.get("status") in FINAL:
-                    self._end(news["run"]).set_result(time.monotonic_ns())
+                for news in json.loads(word["data"]):
+                    if news.get("status") in FINAL:
+                        self._end(news["run"]).set_result(time.monotonic_ns())
 
     def _end(self, run_id: str) -> "asyncio.Future[int]":
         if run_id not in self._ends:

@@ -6,7 +6,7 @@ cannot be made. `moves` decides which one follows from what happened, `store.run
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -103,23 +103,13 @@ class Held:
     def after(self, move: Move) -> Held:
         """Return the same run once `move` was written."""
         changed = {c.position: c for c in move.steps}
-        return replace(
-            self,
-            status=move.status,
-            steps=tuple(
-                replace(
-                    s,
-                    status=c.status,
-                    attempt=c.attempt,
-                    tries=c.tries,
-                    interruptions=c.interruptions,
-                    reason=c.reason,
-                )
-                if (c := changed.get(s.position))
-                else s
-                for s in self.steps
-            ),
+        steps = tuple(
+            StepState(s.position, s.name, c.status, c.attempt, c.tries, c.interruptions, c.reason)
+            if (c := changed.get(s.position))
+            else s
+            for s in self.steps
         )
+        return Held(self.run_id, self.fence, move.status, steps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,8 +178,8 @@ class Backing:
             self.job_board.hint()
             return
         try:
-            news = json.loads(word)
-            self.feeds.hint(UUID(news["run"]), int(news["seq"]))
+            for news in json.loads(word):
+                self.feeds.hint(UUID(news["run"]), int(news["seq"]))
         except (ValueError, KeyError, TypeError):
             log.warning("an unreadable hint was passed over")
         self.run_board.hint()

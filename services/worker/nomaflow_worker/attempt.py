@@ -43,8 +43,8 @@ class Outcome:
     """The settings it ran with, for history; not masked yet."""
 
 
-def _tell(awaited: asyncio.Future[None]) -> None:
-    if not awaited.done():
+def _tell(awaited: asyncio.Future[None] | None) -> None:
+    if awaited is not None and not awaited.done():
         awaited.set_result(None)
 
 
@@ -68,6 +68,7 @@ class Attempt:
         self._left_behind: set[asyncio.Task[Outcome]] = set()
         self._context: Context | None = None
         self._noting: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle
 
     def stop(self) -> None:
         """End the step: its context says so, its task is cancelled."""
@@ -83,12 +84,14 @@ class Attempt:
         over = self._over = loop.create_future()
         task = self._task = asyncio.create_task(self._run(step, state, prepared), name=step.name)
         task.add_done_callback(lambda _: _tell(over))
-        limit = loop.call_later(step.timeout_seconds + STOP_GRACE_SECONDS, _tell, over)
+        self._timer = loop.call_later(
+            INPUT_SHOWN_AFTER_SECONDS, self._take_time, step, state, prepared
+        )
         try:
             await over
         finally:
             self._task = None
-            limit.cancel()
+            self._timer.cancel()
         if task.done():
             return Outcome(shown=prepared.shown) if task.cancelled() else task.result()
         return self._leave_behind(task, step, prepared)
@@ -119,8 +122,6 @@ class Attempt:
             policy=self._tools.http_policy(self._claimed),
             state=self.state,
         )
-        loop = asyncio.get_running_loop()
-        noted = loop.call_later(INPUT_SHOWN_AFTER_SECONDS, self._note, state.position, shown)
         limit = asyncio.timeout(step.timeout_seconds)
         try:
             async with limit:
@@ -138,7 +139,8 @@ class Attempt:
                 said = f"would move the watermarks: {moved}"
                 self._context.log.info(said)
                 marks = {}
-            result = replace(result, watermarks=marks)
+            if marks != result.watermarks:
+                result = replace(result, watermarks=marks)
             return Outcome(result=result, shown=shown)
         except asyncio.CancelledError:
             return Outcome(shown=shown)
@@ -148,13 +150,14 @@ class Attempt:
         except Exception as error:  # noqa: BLE001  a step's failure is a fact, not our fault
             return Outcome(error=error, shown=shown)
         finally:
-            noted.cancel()
             context, self._context = self._context, None
             await context.close()
 
-    def _note(self, position: int, shown: Mapping[str, Any]) -> None:
-        """Show the settings of a step that takes its time before it has ended."""
-        self._noting = asyncio.create_task(self._write_input(position, shown))
+    def _take_time(self, step: StepSpec, state: StepState, prepared: Prepared) -> None:
+        """Show the settings of a step that takes its time, and wait on until it is overdue."""
+        self._noting = asyncio.create_task(self._write_input(state.position, prepared.shown))
+        left = step.timeout_seconds + STOP_GRACE_SECONDS - INPUT_SHOWN_AFTER_SECONDS
+        self._timer = asyncio.get_running_loop().call_later(left, _tell, self._over)
 
     async def _write_input(self, position: int, shown: Mapping[str, Any]) -> None:
         tools = self._tools

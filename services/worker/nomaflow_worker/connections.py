@@ -46,8 +46,11 @@ class Connections:
 
         While the database is away they stay as they were seen last.
         """
+        wanted = list(names)
+        if not wanted:
+            return
         try:
-            await self._known.look(db, names)
+            await self._known.look(db, wanted)
         except (OSError, TimeoutError, *db.Error) as error:
             log.warning("connectors as they were", error=type(error).__name__)
 

@@ -53,9 +53,9 @@ def prepare(
     # A value that this fire replaces is never filled in: its token may be why the last run failed.
     own = {name: {**fire_params, **fire_kwargs}.get(name, v) for name, v in step.kwargs.items()}
     try:
-        scope = replace(_scope(claimed, spec, step, attempt, outputs, env), state=state)
+        scope = _scope(claimed, spec, step, attempt, outputs, env, state)
         shared = parameters.resolve({**spec.params, **fire_params}, scope)
-        scope = replace(scope, kw=shared)
+        scope = replace(scope, kw=shared) if shared else scope
         merged = parameters.merge(
             shared,
             {},
@@ -63,7 +63,7 @@ def prepare(
             {name: shared[name] for name in fire_params},
             template.render(fire_kwargs, scope),
         )
-        scope = replace(scope, kw=merged)
+        scope = replace(scope, kw=merged) if merged else scope
         kind = registry.step_type(step.type)
         config = {**step.config, **_settings_among(kind, fire_kwargs)}
         if own:
@@ -126,6 +126,7 @@ def _scope(
     attempt: int,
     outputs: Mapping[str, EarlierStep],
     env: Mapping[str, str],
+    state: Mapping[str, str],
 ) -> template.Scope:
     previous = list(outputs.values())[-1] if outputs else None
     return template.Scope(
@@ -133,6 +134,7 @@ def _scope(
         env_lack=_lack(claimed),
         outputs={name: earlier.output for name, earlier in outputs.items()},
         previous=previous.output if previous else None,
+        state=state,
         ctx={**_run_words(claimed, spec), "step": step.name, "attempt": attempt},
         now=job_time(claimed, spec),
     )

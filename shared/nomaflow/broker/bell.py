@@ -21,6 +21,7 @@ from nomaflow.broker.connection import dump
 from nomaflow.lifecycle import FINAL_RUN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from arq.connections import ArqRedis
@@ -30,7 +31,7 @@ log = structlog.get_logger(__name__)
 WORK: Final = "nomaflow:work"
 """Channel that wakes workers at once; the arq queue behind it is the slower net."""
 NEWS: Final = "nomaflow:news"
-"""Channel of hints `{"run", "seq", "status"?}`: something of that run is now in history."""
+"""Channel of hints `[{"run", "seq", "status"?}, ...]`: so much of these runs is now in history."""
 ABORTS: Final = "nomaflow:aborts"
 """Channel of run ids whose owner should stop them."""
 CATALOG: Final = "nomaflow:catalog"
@@ -64,6 +65,7 @@ class Bell:
         self.lost = 0
         self._rings: list[str] = []
         self._words: list[tuple[str, str]] = []
+        self._news: dict[UUID, tuple[int, str | None]] = {}
         self._pending = asyncio.Event()
         self._urgent = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -87,11 +89,10 @@ class Bell:
         self._hurry()
 
     def news(self, run_id: UUID, seq: int, status: str | None = None) -> None:
-        """Tell listeners that this run's history has grown to `seq`."""
-        word: dict[str, str | int] = {"run": str(run_id), "seq": seq}
-        if status:
-            word["status"] = status
-        self._say(NEWS, json.dumps(word))
+        """Tell listeners that this run's history has grown to `seq`; the newest word counts."""
+        if run_id not in self._news or seq >= self._news[run_id][0]:
+            self._news[run_id] = (seq, status)
+        self._pending.set()
         if status in _ENDS:
             self._hurry()
 
@@ -126,6 +127,9 @@ class Bell:
         self._urgent.clear()
         rings, self._rings = self._rings, []
         words, self._words = self._words, []
+        if self._news:
+            words.append((NEWS, _written(self._news)))
+            self._news = {}
         if not rings and not words:
             return
         try:
@@ -139,13 +143,22 @@ class Bell:
         now = int(time.time() * 1000)  # arq scores by the host's clock; only a hint, so it may lie
         async with self.redis.pipeline(transaction=False) as pipe:
             if rings:
+                pipe.publish(WORK, "")
                 # One ring for all: whoever it wakes claims as much as it can carry.
                 job_id = f"{rings[0]}:{uuid4().hex[:8]}"  # arq refuses an id it has seen
                 job = serialize_job("ring", (rings[0],), {}, None, now, serializer=dump)
                 key = job_key_prefix + job_id
                 facts = (job_id, job, now, RING_TTL_MS, MOST_RINGS)
                 pipe.execute_command("EVAL", _RING, 2, WORKER_QUEUE, key, *facts)
-                pipe.publish(WORK, "")
             for channel, word in words:
                 pipe.publish(channel, word)
             await pipe.execute()
+
+
+def _written(news: Mapping[UUID, tuple[int, str | None]]) -> str:
+    return json.dumps(
+        [
+            {"run": str(run_id), "seq": seq} | ({"status": status} if status else {})
+            for run_id, (seq, status) in news.items()
+        ]
+    )

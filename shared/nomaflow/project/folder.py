@@ -82,10 +82,17 @@ class Project:
         """Return the secrets; the same object until the file changes."""
         return self._env.get(lambda raw, _: env.read(raw)).values
 
+    @property
+    def env_as_read(self) -> Mapping[str, str]:
+        """The secrets as `env` returned them last, without a look at the file."""
+        return self._env.value.values
+
     def connectors(self) -> Connectors:
         """Return the connectors of connectors.toml; `default` need not be among them."""
-        file = self._name(self._connectors.path)
-        return self._connectors.get(lambda raw, before: connectors.read(raw, file, before))
+        path = self._connectors.path
+        return self._connectors.get(
+            lambda raw, before: connectors.read(raw, self._name(path), before)
+        )
 
     @property
     def public_env(self) -> tuple[str, ...]:

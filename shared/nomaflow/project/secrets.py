@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from nomaflow.project.folder import Project
 
 MOST_LEARNED = 100
+LOOK_SECONDS = 0.02
+"""Between two looks at `.env` for the mask alone; every line of a log asks for it."""
 
 
 @dataclass(slots=True)
@@ -29,10 +32,15 @@ class Secrets:
     _kept: frozenset[str] = frozenset()
     _env: Mapping[str, str] | None = None
     _masker: Masker = field(default_factory=lambda: Masker(()))
+    _looked: float = float("-inf")
 
     def masker(self) -> Masker:
         """Return the mask for the values known now."""
-        env = self.project.env()
+        now = time.monotonic()
+        if now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            self.project.env()
+        env = self.project.env_as_read  # whoever read a new value meanwhile, it is masked at once
         if env is not self._env:
             public = {env[name] for name in self.project.public_env if name in env}
             self._masker = Masker(

@@ -24,19 +24,21 @@ class Writing:
     deliveries: Sequence[NewDelivery] = ()
 
 
-# `n` is the place of a move in its batch, `k` that of a line or an event in its move.
+# Every batch is one list of JSON; what belongs to a move stays with it, so that nothing has to be
+# brought together again. `k` is the place of a line or an event in its move. A status is compared
+# so that no index on it comes into question: full of runs that were there, it would be slow.
 _APPLY = """
 WITH given AS MATERIALIZED (
   SELECT * FROM jsonb_to_recordset($1::jsonb) AS g (n int, id uuid, fence bigint, was text,
-    status text, reason text, lines int, events int, wait float8, interruptions int, rows bigint,
-    error jsonb)
+    status text, reason text, seconds float8, interruptions int, rows bigint, error jsonb,
+    steps jsonb, lines jsonb, events jsonb, alerts jsonb, line_count int, event_count int)
 ), {free}run AS (
   UPDATE nomaflow.runs r SET
-    status = g.status, reason = g.reason, seq = r.seq + g.lines + g.events,
-    log_lines = r.log_lines + g.lines,
+    status = g.status, reason = g.reason, seq = r.seq + g.line_count + g.event_count,
+    log_lines = r.log_lines + g.line_count,
     finished_at = CASE WHEN g.status IN ({ends}) THEN now() END,
     not_before = CASE WHEN g.status = 'queued' AND r.abort_requested_at IS NULL
-      THEN now() + make_interval(secs => g.wait) END,  -- to be ended, a run waits for nothing
+      THEN now() + make_interval(secs => g.seconds) END,  -- to be ended, a run waits for nothing
     lease_owner = CASE WHEN g.status = 'running' THEN r.lease_owner END,
     lease_expires_at = CASE WHEN g.status = 'running' THEN r.lease_expires_at END,
     interruptions = r.interruptions + g.interruptions,
@@ -44,14 +46,16 @@ WITH given AS MATERIALIZED (
                     ELSE coalesce(r.rows_affected, 0) + g.rows END,
     error = coalesce(g.error, r.error)
   FROM {source} g
-  WHERE r.id = g.id AND r.fence = g.fence AND r.status = g.was
-  RETURNING r.id, r.seq, r.worker, r.job_name, r.status, g.lines, g.events, g.n
+  WHERE r.id = g.id AND r.fence = g.fence AND r.status IS NOT DISTINCT FROM g.was
+  RETURNING r.id, r.seq, r.worker, r.job_name, r.status, g.n, g.steps, g.lines, g.events,
+    g.alerts, r.seq - g.event_count AS before_events,
+    r.seq - g.event_count - g.line_count AS before_lines
 ), change AS MATERIALIZED (
-  SELECT run.id, run.worker AS owner, run.job_name, run.status AS becomes, c.*
-  FROM run JOIN jsonb_to_recordset($2::jsonb) AS c (
-    n int, position int, status text, reason text, attempt int, tries int, interruptions int,
+  SELECT run.id, run.n, run.worker AS owner, run.job_name, run.status AS becomes, c.*
+  FROM run, jsonb_to_recordset(run.steps) AS c (
+    position int, status text, reason text, attempt int, tries int, interruptions int,
     input jsonb, output jsonb, whole_output jsonb, summary text, rows_affected bigint,
-    error jsonb, ended_try text, worker text, watermarks jsonb) USING (n)
+    error jsonb, ended_try text, worker text, watermarks jsonb)
 ), steps AS (
   UPDATE nomaflow.step_runs s SET
     status = c.status, reason = c.reason, attempt = c.attempt, tries = c.tries,
@@ -83,18 +87,18 @@ WITH given AS MATERIALIZED (
   ON CONFLICT (run_id, position) DO UPDATE SET output = excluded.output
 ), lines AS (
   INSERT INTO nomaflow.log_lines (run_id, seq, at, level, step, message)
-  SELECT run.id, run.seq - run.events - run.lines + l.k, l.at, l.level, l.step, l.message
-  FROM run JOIN jsonb_to_recordset($3::jsonb) AS l (
-    n int, k int, at timestamptz, level smallint, step text, message text) USING (n)
+  SELECT run.id, run.before_lines + l.k, l.at, l.level, l.step, l.message
+  FROM run, jsonb_to_recordset(run.lines) AS l (
+    k int, at timestamptz, level smallint, step text, message text)
 ), events AS (
   INSERT INTO nomaflow.run_events (run_id, seq, kind, payload)
-  SELECT run.id, run.seq - run.events + e.k, e.payload ->> 'kind', e.payload - 'kind'
-  FROM run JOIN jsonb_to_recordset($4::jsonb) AS e (n int, k int, payload jsonb) USING (n)
+  SELECT run.id, run.before_events + e.k, e.value ->> 'kind', e.value - 'kind'
+  FROM run, jsonb_array_elements(run.events) WITH ORDINALITY AS e (value, k)
 ), alerts AS (
   INSERT INTO nomaflow.deliveries (run_id, job_name, event, channel, recipient, payload)
   SELECT run.id, d.job_name, d.event, d.channel, d.recipient, d.payload
-  FROM run JOIN jsonb_to_recordset($5::jsonb) AS d (
-    n int, job_name text, event text, channel text, recipient text, payload jsonb) USING (n)
+  FROM run, jsonb_to_recordset(run.alerts) AS d (
+    job_name text, event text, channel text, recipient text, payload jsonb)
   ON CONFLICT DO NOTHING
 ){well}
 SELECT n, seq FROM run"""
@@ -124,7 +128,7 @@ _WELL = """, forgotten AS (
 # way for two batches to wait for each other.
 _FREE = """free AS (
   SELECT g.* FROM nomaflow.runs r JOIN given g ON r.id = g.id
-  WHERE r.fence = g.fence AND r.status = g.was
+  WHERE r.fence = g.fence AND r.status IS NOT DISTINCT FROM g.was
   FOR NO KEY UPDATE OF r SKIP LOCKED
 ), """
 
@@ -156,39 +160,15 @@ async def write(
     else has locked at this moment.
     """
     well = any(one.move.status is RunStatus.SUCCEEDED for one in batch)
-    rows = await connection.fetch(_STATEMENTS[leave_locked, well], *_values(batch))
-    return {row[0] - 1: row[1] for row in rows}
+    rows = await connection.fetch(
+        _STATEMENTS[leave_locked, well], [_as_json(n, writing) for n, writing in enumerate(batch)]
+    )
+    return {row[0]: row[1] for row in rows}
 
 
-def _values(batch: Sequence[Writing]) -> tuple[list[dict[str, Any]], ...]:
-    """Five parameters of rows: the driver looks at every item of an array, JSON is one text."""
-    runs: list[dict[str, Any]] = []
-    changes: list[dict[str, Any]] = []
-    lines: list[dict[str, Any]] = []
-    events: list[dict[str, Any]] = []
-    deliveries: list[dict[str, Any]] = []
-    for n, writing in enumerate(batch, 1):
-        told = writing.move.events()
-        runs.append(_run(n, writing, len(told)))
-        changes += [_change(n, change) for change in writing.move.steps]
-        lines += [
-            {
-                "n": n,
-                "k": k,
-                "at": line.at,
-                "level": line.level,
-                "step": line.step,
-                "message": line.message,
-            }
-            for k, line in enumerate(writing.lines, 1)
-        ]
-        events += [{"n": n, "k": k, "payload": event} for k, event in enumerate(told, 1)]
-        deliveries += [_delivery(n, delivery) for delivery in writing.deliveries]
-    return runs, changes, lines, events, deliveries
-
-
-def _run(n: int, writing: Writing, events: int) -> dict[str, Any]:
+def _as_json(n: int, writing: Writing) -> dict[str, Any]:
     move = writing.move
+    events = move.events()
     return {
         "n": n,
         "id": move.run_id,
@@ -196,18 +176,31 @@ def _run(n: int, writing: Writing, events: int) -> dict[str, Any]:
         "was": move.was.value,
         "status": move.status.value,
         "reason": move.reason,
-        "lines": len(writing.lines),
-        "events": events,
-        "wait": move.not_before_seconds,
+        "seconds": move.not_before_seconds,
         "interruptions": move.interruptions,
         "rows": move.rows_affected,
         "error": move.error,
+        "steps": [_change(change) for change in move.steps],
+        "lines": [_line(k, line) for k, line in enumerate(writing.lines, 1)],
+        "events": events,
+        "alerts": [_alert(told) for told in writing.deliveries],
+        "line_count": len(writing.lines),
+        "event_count": len(events),
     }
 
 
-def _change(n: int, change: StepChange) -> dict[str, Any]:
+def _line(k: int, line: Line) -> dict[str, Any]:
+    return {
+        "k": k,
+        "at": line.at,
+        "level": line.level,
+        "step": line.step,
+        "message": line.message,
+    }
+
+
+def _change(change: StepChange) -> dict[str, Any]:
     row = {
-        "n": n,
         "position": change.position,
         "status": change.status.value,
         "reason": change.reason,
@@ -227,9 +220,8 @@ def _change(n: int, change: StepChange) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def _delivery(n: int, told: NewDelivery) -> dict[str, Any]:
+def _alert(told: NewDelivery) -> dict[str, Any]:
     return {
-        "n": n,
         "job_name": told.job_name,
         "event": told.event,
         "channel": told.channel,
