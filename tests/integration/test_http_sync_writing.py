@@ -55,6 +55,9 @@ async def test_a_dry_run_shows_and_writes_nothing(shop):
     assert output["rows"][0]["email"] == "user0@example.com"
     assert len(output["rows"]) == 5
     assert "public.users" in output["would"]
+    lines = await shop.db.fetch("SELECT message FROM log_lines WHERE message LIKE 'dry run: row %'")
+    assert len(lines) == 5
+    assert '"email": "user0@example.com"' in lines[0]["message"]
     assert await watermarks.of_job(shop.db, "users") == {}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from nomaflow.connectors.http.client import IDEMPOTENT
 from nomaflow.steps import json_values
 from nomaflow.steps.base import StepResult, StepRunContext
@@ -37,12 +39,15 @@ async def rehearse(ctx: StepRunContext, wishes: Wishes) -> StepResult:
         f"{writer.shown}"
     )
     ctx.log.info(f"dry run: {would}")
+    shown = [json_values.row(row) for row in rows]
+    for number, row in enumerate(shown, 1):
+        ctx.log.info(f"dry run: row {number}: {json.dumps(row, ensure_ascii=False)}")
     output = {
         "dry_run": True,
         "executed": False,
         "would": would,
         "records": len(page.items),
         "total": page.total,
-        "rows": [json_values.row(row) for row in rows],
+        "rows": shown,
     }
     return StepResult(output, f"dry run: {would}", None)
