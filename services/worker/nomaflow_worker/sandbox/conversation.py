@@ -163,7 +163,7 @@ class Conversation:
                 case {"state": [str(name), str(value)]}:
                     self._listener.watermark(name, value)
                 case {"ask": str(what), "name": str(name), "number": int(number)}:
-                    await self._reply(number, lambda: self._told(what, name))
+                    await self._reply(number, f"{what} {name!r}", lambda: self._told(what, name))
                 case {"rows": bytes(rows)} if self._talk is not None:
                     await self._talk.hear(rows)
                 case {"trigger": str(job), "number": int(number), **given}:
@@ -203,7 +203,7 @@ class Conversation:
         async def see_to() -> Any:
             return await self._listener.trigger(job, params, wait=wait, check=check)
 
-        errand = asyncio.create_task(self._reply(number, see_to), name=f"trigger {job:.40}")
+        errand = asyncio.create_task(self._reply(number, f"the run of {job!r}", see_to))
         self._errands.add(errand)
         errand.add_done_callback(self._errands.discard)
 
@@ -211,10 +211,10 @@ class Conversation:
         for errand in self._errands:
             errand.cancel()
 
-    async def _reply(self, number: int, find: Callable[[], Awaitable[Any]]) -> None:
+    async def _reply(self, number: int, what: str, find: Callable[[], Awaitable[Any]]) -> None:
         try:
             answer = await find()
-            text = values.to_json({"number": number, "answer": answer}, "an answer holds")
+            text = values.to_json({"number": number, "answer": answer}, f"{what} holds")
         except (StepError, NomaflowError, KeyError) as error:
             text = values.to_json({"number": number, "refused": facts.of(error)}, "a refusal")
         self._spare.child.tell_text(wire.frame_text(text))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -13,6 +15,7 @@ import httpx
 from nomaflow.errors import StepError
 
 _FORM = "application/x-www-form-urlencoded"
+_HUGE = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{309}")
 # Codecs of Python that are no character sets of the web, some of them slow on purpose-made input.
 _NO_CHARSETS = frozenset(
     {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf_7", "undefined", "mbcs"}
@@ -50,7 +53,7 @@ def decoded(fields: httpx.Headers, data: bytes) -> tuple[Any, str | None]:
     broken = None
     if kind in {"", "application/json"} or kind.endswith("+json"):
         try:
-            return json.loads(data, parse_constant=_not_json), None
+            return _parsed(data), None
         except (ValueError, RecursionError) as error:
             broken = "nested too deep" if isinstance(error, RecursionError) else str(error)
     return _text(fields, data), broken if kind else None
@@ -85,6 +88,19 @@ def _charset(fields: httpx.Headers) -> str:
     except LookupError:
         return "utf-8-sig"
     return "utf-8-sig" if known in _NO_CHARSETS or known.startswith("utf_8") else known
+
+
+def _parsed(data: bytes) -> Any:
+    # A function for every number is dear: only where one may be too large for any.
+    numbers = _finite if _HUGE.search(data) else None
+    return json.loads(data, parse_constant=_not_json, parse_float=numbers)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text:.20} is too large a number")
+    return number
 
 
 def _not_json(word: str) -> Any:

@@ -20,11 +20,22 @@ async def body(response: httpx.Response, max_bytes: int) -> bytes:
     if encoding in {"", "identity"} and announced.isdigit() and int(announced) > max_bytes:
         raise _too_big(max_bytes)
     collected = bytearray()
-    async for portion in _decoded(response.aiter_raw(_PORTION), encoding):
+    chunks = _bounded(response.aiter_raw(_PORTION), max_bytes)
+    async for portion in _decoded(chunks, encoding):
         collected += portion
         if len(collected) > max_bytes:
             raise _too_big(max_bytes)
     return bytes(collected)
+
+
+async def _bounded(chunks: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
+    """What comes over the wire, which without end may unpack to nothing at all."""
+    left = max_bytes + max_bytes // 8 + _PORTION  # what does not compress becomes a little larger
+    async for chunk in chunks:
+        left -= len(chunk)
+        if left < 0:
+            raise _too_big(max_bytes)
+        yield chunk
 
 
 async def _decoded(chunks: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
