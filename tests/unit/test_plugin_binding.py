@@ -174,6 +174,8 @@ def test_a_missing_argument_is_named():
         (Decimal, "12.30", Decimal("12.30")),
         (Decimal, 1.1, Decimal("1.1")),
         (timedelta, 90, timedelta(seconds=90)),
+        (timedelta, "1h30m", timedelta(minutes=90)),
+        (timedelta, "0.5", timedelta(seconds=0.5)),
         (UUID, "00000000-0000-7000-8000-000000000000", UUID(int=0x70008000 << 48)),
         (Annotated[int, "rows"], "7", 7),
         (Any, "7", "7"),

@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from nomaflow.clock import schedule
+from nomaflow.errors import NomaflowError
+
 _TRUE = {"true", "t", "yes", "y", "1", "on"}
 _FALSE = {"false", "f", "no", "n", "0", "off"}
 _UNIONS = (typing.Union, types.UnionType)
@@ -214,9 +217,14 @@ def _to_time(value: Any) -> time:
 
 
 def _to_timedelta(value: Any) -> timedelta:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise TypeError
-    return timedelta(seconds=value)
+    if isinstance(value, str) and schedule.is_interval(value):
+        try:
+            return timedelta(seconds=schedule.every_seconds(value))
+        except NomaflowError:
+            raise ValueError from None
+    return timedelta(seconds=float(value))
 
 
 def _text(value: Any) -> str:
