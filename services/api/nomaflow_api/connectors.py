@@ -220,6 +220,7 @@ class ConnectorMutations:
             )
         except (NomaflowError, SpecErrors) as error:
             return ConnectorPayload(connector=None, errors=mistakes(error))
+        await context.backing.look_at_files()  # jobs may have waited for it
         return await _payload(context, input.name)
 
     @strawberry.mutation
@@ -241,6 +242,7 @@ class ConnectorMutations:
             )
         except (NomaflowError, SpecErrors) as error:
             return ConnectorPayload(connector=None, errors=mistakes(error))
+        await context.backing.look_at_files()  # jobs may have waited for it
         return await _payload(context, input.name)
 
     @strawberry.mutation

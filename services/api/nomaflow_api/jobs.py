@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import strawberry
 
 from nomaflow.errors import NomaflowError
-from nomaflow.in_force import catalog
+from nomaflow.in_force import catalog, known_connectors
 from nomaflow.job.spec import SpecErrors
 from nomaflow.store import job_pages, jobs
 from nomaflow.store.job_pages import JobFilter
@@ -89,9 +89,11 @@ class JobQueries:
         return cast("JobConnection", found)
 
 
-async def _look_for_functions(context: Context, job: JobRow) -> None:
-    """Tell in the catalogue's problems of functions that the job names and that are not there."""
-    if any(step.get("type") == "python" for step in job.definition.get("steps", [])):
+async def _look_for_what_it_names(context: Context, job: JobRow) -> None:
+    """Tell in the catalogue's problems of functions and connectors that are not there."""
+    steps = job.definition.get("steps", [])
+    named = set(known_connectors.names_in(steps)) - {known_connectors.DEFAULT}
+    if named or any(step.get("type") == "python" for step in steps):
         await _look_again(context)
 
 
@@ -116,7 +118,7 @@ class JobMutations:
             )
         except (NomaflowError, SpecErrors) as error:
             return JobPayload(job=None, errors=mistakes(error, INPUT_NAMES))
-        await _look_for_functions(context, row)
+        await _look_for_what_it_names(context, row)
         return JobPayload(job=as_job(row), errors=[])
 
     @strawberry.mutation
@@ -139,7 +141,7 @@ class JobMutations:
             )
         except (NomaflowError, SpecErrors) as error:
             return JobPayload(job=None, errors=mistakes(error, INPUT_NAMES))
-        await _look_for_functions(context, row)
+        await _look_for_what_it_names(context, row)
         return JobPayload(job=as_job(row), errors=[])
 
     @strawberry.mutation

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.in_force import clocks, relations, upstream
+from nomaflow.in_force import clocks, named_connectors, relations, upstream
 from nomaflow.in_force.connector_changes import hidden_connectors
 from nomaflow.job.spec import JobSpec
 from nomaflow.store import jobs, problems
@@ -71,6 +71,9 @@ async def sync(db: Database, bell: Bell, project: Project, *, timezone: str = "U
         )
         absent += await relations.missing_of_api(connection, project.plugins)
         absent += relations.broken_packages()
+        absent += await named_connectors.missing(
+            connection, project.connectors(), declared.values()
+        )
         told = {*found.bad_jobs, *(row.path[1] for row in circular)}
         absent += await relations.missing_jobs(connection, declared, told)
         calendars = project.calendars()

@@ -69,7 +69,7 @@ class SqlQuery(Step):
 
     @model_validator(mode="after")
     def _parameters(self) -> SqlQuery:
-        if not _is_reference(self.query):
+        if not is_reference(self.query):
             check_parameters(self.query, self.params)
             return self
         name, _, suffix = self.query.strip().partition(":")
@@ -81,7 +81,7 @@ class SqlQuery(Step):
 
     def interrupt_default(self) -> Interrupt:
         """A statement that only reads may run twice."""
-        named = _is_reference(self.query) and not self.query.endswith(":write")
+        named = is_reference(self.query) and not self.query.endswith(":write")
         return "retry" if named or intent.only_reads(self.query) else "fail"
 
     async def run(self, ctx: StepRunContext) -> StepResult:
@@ -109,7 +109,7 @@ class SqlQuery(Step):
         return result
 
     def _work(self, connector: SqlConnector) -> Work:
-        if not _is_reference(self.query):
+        if not is_reference(self.query):
             return Work(self.query, self.params, reads=False)
         query, values = named_query(connector.name, connector.spec, self.query, self.params)
         check_run_parameters(self.query, query.sql, values)
@@ -178,7 +178,7 @@ class SqlQuery(Step):
         return StepResult({"dry_run": True, "estimated_rows": estimate}, summary, 0)
 
     def _shown(self) -> str:
-        return self.query if _is_reference(self.query) else "inline"
+        return self.query if is_reference(self.query) else "inline"
 
 
 class _Kept:
@@ -249,7 +249,8 @@ def _warn_of_twins(ctx: StepRunContext, columns: Sequence[str]) -> None:
         )
 
 
-def _is_reference(query: str) -> bool:
+def is_reference(query: str) -> bool:
+    """Tell whether a query is the name of one that the connector keeps, not SQL text."""
     text = query.strip()
     return bool(_REFERENCE.fullmatch(text)) and text.lower() not in _ONE_WORD
 
