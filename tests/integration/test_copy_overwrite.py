@@ -422,6 +422,28 @@ async def test_values_may_rotate_between_rows_of_a_unique_column(pair):
     assert await pair.sum_of("ops", "ranks") == await pair.sum_of("reports", "ranks")
 
 
+@pytest.mark.parametrize("mode", ["overwrite", "upsert"])
+async def test_a_difference_that_equality_does_not_see_is_taken_over(pair, mode):
+    """Digits of a numeric, the sign of a zero, blanks of a json; and NULL is not empty."""
+    shape = """
+        CREATE TABLE close (id int PRIMARY KEY, name text, price numeric, zero float8, doc json);
+    """
+    await pair.script(
+        "ops",
+        shape + "INSERT INTO close SELECT g, '', 1.00, '-0', '{}' FROM generate_series(1, 10) g",
+    )
+    await pair.script(
+        "reports",
+        shape + "CREATE VIEW looking AS SELECT id FROM close; INSERT INTO close SELECT g, "
+        "CASE g WHEN 1 THEN NULL ELSE '' END, CASE g WHEN 2 THEN 1.0 ELSE 1.00 END, "
+        "CASE g WHEN 3 THEN float8 '0' ELSE '-0' END, CASE g WHEN 4 THEN '{ }' ELSE '{}' END::json "
+        "FROM generate_series(1, 10) g",
+    )
+    result = await pair.copy("close", "close", mode=mode)
+    assert (result.output["updated"], result.output["inserted"]) == (4, 0)
+    assert await pair.sum_of("ops", "close") == await pair.sum_of("reports", "close")
+
+
 async def test_tables_without_a_key_and_partitioned_ones_are_overwritten_too(pair):
     rows = "CREATE TABLE r (a int, b text); INSERT INTO r VALUES (1, 'x'), (1, 'x'), (NULL, NULL)"
     await pair.script("ops", rows)

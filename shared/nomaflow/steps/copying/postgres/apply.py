@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,9 @@ _ONE_SPELLING = frozenset(
     {"bool", "int2", "int4", "int8", "oid", "uuid", "date", "timestamp", "timestamptz"}
     | {"text", "varchar", "bytea"}
 )
+_TEXTS = frozenset({"text", "varchar"})
+_WORK_MEMORY_KB = 65_536
+"""For the join of both tables where the server's own measure is smaller: it uses files else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,11 @@ async def replace_content(target: PostgresConnector, table: Table, stash: Stash)
     with target.translated():
         if not key:
             return await _reload(connection, table, stash)
+        await connection.execute(
+            "SELECT pg_catalog.set_config('work_mem', "
+            f"greatest(setting::bigint, {_WORK_MEMORY_KB}) || 'kB', true) "
+            "FROM pg_catalog.pg_settings WHERE name = 'work_mem'"
+        )
         try:
             async with connection.transaction():
                 if connection.get_server_version().major >= _MERGE_DELETES and not table.has_rules:
@@ -83,7 +92,7 @@ async def upsert(target: PostgresConnector, table: Table, stash: Stash) -> Chang
 async def _merge(connection: Any, table: Table, stash: Stash, key: tuple[str, ...]) -> Changes:
     update = ""
     if assigned := _assignments(table, stash, key, "s"):
-        update = f"WHEN MATCHED AND {_differs(stash)} THEN UPDATE SET {assigned}"
+        update = f"WHEN MATCHED AND {_differs(table, stash, key)} THEN UPDATE SET {assigned}"
     statement = f"""
         MERGE INTO {table.sql} AS t USING {stash.sql} AS s ON {_same_key(key)}
         {update}
@@ -152,7 +161,7 @@ async def _upsert(connection: Any, table: Table, stash: Stash, key: tuple[str, .
     assigned = _assignments(table, stash, key, "excluded")
     action = "DO NOTHING"
     if assigned:
-        differs = _differs(stash, "t", "excluded")
+        differs = _differs(table, stash, key, "excluded")
         action = f"DO UPDATE SET {assigned} WHERE {differs}"
     # In the key's order, so that two writers meet their rows in one order and cannot deadlock.
     statement = f"""
@@ -183,7 +192,7 @@ async def _delete_and_insert(
     )
     removed = await connection.execute(
         f"DELETE FROM {table.sql} AS t WHERE NOT EXISTS (SELECT FROM {stash.sql} AS s "
-        f"WHERE {_same_key(key)} AND NOT ({_differs(stash)}))"
+        f"WHERE {_same_key(key)} AND NOT {_differs(table, stash, key)})"
     )
     inserted = await connection.execute(
         f"INSERT INTO {table.sql} ({listed(stash.columns)}) OVERRIDING SYSTEM VALUE "
@@ -208,19 +217,49 @@ def _same_key(key: tuple[str, ...]) -> str:
     return " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in key)
 
 
-def _differs(stash: Stash, old: str = "t", new: str = "s") -> str:
-    """Whether a row differs in any bit: 1.0 and 1.00, or json without `=`, count as different."""
-    before, after = (f"ROW({listed(stash.columns, side + '.')})::record" for side in (old, new))
-    return f"({before} OPERATOR(pg_catalog.*<>) {after})"
+def _differs(table: Table, stash: Stash, key: Sequence[str], new: str = "s") -> str:
+    """Whether a row differs in any bit: 1.0 and 1.00, or json without `=`, count as different.
+
+    Rows of one key. To make records of both and compare these costs three times what it costs to
+    compare the columns whose equality means just that, so that only the others go that way.
+    """
+    plain, spelled = [], []
+    for name in stash.columns:
+        if not _has_one_spelling(table, name):
+            spelled.append(name)
+        elif name not in key:
+            plain.append(name)
+    found = []
+    if plain:
+        before, after = (_listed_bare(table, plain, f"{side}.") for side in ("t", new))
+        found.append(f"({before}) IS DISTINCT FROM ({after})")
+    if spelled:
+        before, after = (f"ROW({listed(spelled, f'{side}.')})::record" for side in ("t", new))
+        found.append(f"{before} OPERATOR(pg_catalog.*<>) {after}")
+    return f"({' OR '.join(found or ['false'])})"
+
+
+def _has_one_spelling(table: Table, name: str) -> bool:
+    column = table.column(name)
+    return column is not None and column.is_builtin and column.type_name in _ONE_SPELLING
+
+
+def _listed_bare(table: Table, names: Sequence[str], prefix: str) -> str:
+    """Columns, texts to be compared letter by letter whatever their collation takes for equal."""
+    columns = ((quoted(name), table.column(name)) for name in names)
+    return ", ".join(
+        f'{prefix}{name} COLLATE "C"'
+        if column is not None and column.type_name in _TEXTS
+        else prefix + name
+        for name, column in columns
+    )
 
 
 def _assignments(table: Table, stash: Stash, key: tuple[str, ...], new: str) -> str:
-    def is_fixed(name: str) -> bool:
-        column = table.column(name)
-        return name in key and column is not None and column.type_name in _ONE_SPELLING
-
     return ", ".join(
-        f"{quoted(name)} = {new}.{quoted(name)}" for name in stash.columns if not is_fixed(name)
+        f"{quoted(name)} = {new}.{quoted(name)}"
+        for name in stash.columns
+        if not (name in key and _has_one_spelling(table, name))
     )
 
 

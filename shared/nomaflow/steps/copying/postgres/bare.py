@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from nomaflow.steps.copying.postgres.catalog import Table
@@ -68,6 +69,21 @@ _WITH = """
     WITH c AS (SELECT * FROM pg_catalog.pg_class WHERE oid = $1),
          i AS (SELECT * FROM pg_catalog.pg_index WHERE indrelid = $1)
 """
+# All of it that may have changed since it was looked at, in one word: asked while readers wait.
+_SEAL = f"""
+    {_WITH}
+    SELECT row(
+        pg_catalog.to_regclass($2)::oid,
+        ({_REASONS}),
+        (SELECT string_agg(a::text, ' ' ORDER BY attnum) FROM pg_catalog.pg_attribute a
+         WHERE attrelid = $1),
+        (SELECT string_agg(d::text, ' ' ORDER BY adnum) FROM pg_catalog.pg_attrdef d
+         WHERE adrelid = $1),
+        (SELECT string_agg(oid::text, ' ' ORDER BY oid) FROM pg_catalog.pg_constraint
+         WHERE conrelid = $1),
+        (SELECT string_agg(i::text, ' ' ORDER BY indexrelid) FROM i)
+    )::text
+"""
 _NEEDS = 15  # pg_publication_namespace came with PostgreSQL 15; older servers apply in place
 
 # What the new table needs to be the old one's twin: each index, cut where its name and table end.
@@ -96,6 +112,16 @@ async def reason_to_stay(connection: Any, table: Table) -> str | None:
     ):
         return "indexes"
     return None if found is None else str(found)
+
+
+async def seal(connection: Any, table: Table) -> Callable[[], Awaitable[str]]:
+    """A question ready to be asked; its answer changes with the table and what hangs on it."""
+    prepared = await connection.prepare(_SEAL)
+
+    async def asked() -> str:
+        return str(await prepared.fetchval(table.oid, table.sql))
+
+    return asked
 
 
 async def indexes(connection: Any, table: Table) -> list[Any]:

@@ -73,9 +73,10 @@ async def lock(
 async def _tried(connection: Any, table: str, mode: str, wait_ms: int) -> bool:
     try:
         async with connection.transaction():
-            await connection.execute(f"SET LOCAL lock_timeout = '{wait_ms}ms'")
-            await connection.execute(f"LOCK TABLE {table} IN {mode} MODE")
-            await connection.execute("SET LOCAL lock_timeout = 0")
+            await connection.execute(
+                f"SET LOCAL lock_timeout = '{wait_ms}ms'; LOCK TABLE {table} IN {mode} MODE; "
+                "SET LOCAL lock_timeout = 0"
+            )
     except asyncpg.exceptions.LockNotAvailableError:
         return False
     return True

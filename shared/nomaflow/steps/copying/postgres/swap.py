@@ -71,21 +71,35 @@ async def take_place(target: PostgresConnector, table: Table, twin: Twin) -> boo
         async with connection.transaction():
             names = await _build_indexes(connection, table, twin)
             await connection.execute(f"ANALYZE {twin.sql}")
-        locked = await guard.lock(
-            target,
-            table.sql,
-            "ACCESS EXCLUSIVE",
-            wait_ms=guard.READERS_WAIT_MS,
-            seconds=LOCK_SECONDS,
-        )
-        if not locked or await _has_changed(connection, table, twin):
+        seal = await bare.seal(connection, table)
+        looked_at = await seal()
+        if await _has_changed(connection, table, twin):
             return False
-        await connection.execute(f"DROP TABLE {table.sql}")
-        await connection.execute(f"ALTER TABLE {twin.sql} RENAME TO {quoted(table.name)}")
+        exchange = [
+            f"DROP TABLE {table.sql}",
+            f"ALTER TABLE {twin.sql} RENAME TO {quoted(table.name)}",
+        ]
         for temporary, name in names.items():
             renamed = qualified(table.schema, temporary)
-            await connection.execute(f"ALTER INDEX {renamed} RENAME TO {quoted(name)}")
-    return True
+            exchange.append(f"ALTER INDEX {renamed} RENAME TO {quoted(name)}")
+        block = connection.transaction()
+        await block.start()
+        if (
+            await guard.lock(
+                target,
+                table.sql,
+                "ACCESS EXCLUSIVE",
+                wait_ms=guard.READERS_WAIT_MS,
+                seconds=LOCK_SECONDS,
+            )
+            and await seal() == looked_at
+        ):
+            # Readers wait from the lock on: each word to the server counts.
+            await connection.execute("; ".join(exchange))
+            await block.commit()
+            return True
+        await block.rollback()  # and with it the lock goes
+    return False
 
 
 async def _build_indexes(connection: Any, table: Table, twin: Twin) -> dict[str, str]:
