@@ -16,7 +16,7 @@ from nomaflow.birth import Wishes
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.in_force import definitions
 from nomaflow.lifecycle import RunStatus
-from nomaflow.store import failed_batches, jobs, runs, step_outputs
+from nomaflow.store import births, failed_batches, jobs, runs, step_outputs
 from nomaflow.store.births import NewStep
 from nomaflow.store.failed_batches import Wanted
 
@@ -90,6 +90,7 @@ async def start(db: Database, bell: Bell, asked: Asked) -> Retried:
             await failed_batches.give(connection, [batch.id for batch in batches], run_id)
             run_ids.append(run_id)
             retried += len(batches)
+        await births.put_in_order(connection, run_ids)
     for run_id in run_ids:
         dispatch.announce(bell, run_id, RunStatus.QUEUED)
     return Retried(tuple(run_ids), retried)

@@ -1,6 +1,7 @@
 """http_sync and pages that cannot be fetched: left out, kept with their request, read again."""
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from loopback import as_json
@@ -232,9 +233,11 @@ async def test_one_retry_takes_the_batches_of_several_runs(shop):
     assert [end["status"] for end in ends] == ["succeeded"] * 3
     assert [end["replay_of"] for end in ends] == runs  # each by the definition of its own run
     assert [end["rows_affected"] for end in ends] == [20, 20, 10]
+    waited = [end["queued_at"] for end in ends]
+    assert all(before < after for before, after in pairwise(waited))
     starts = [(end["started_at"], end["finished_at"]) for end in ends]
     assert starts == sorted(starts)
-    assert all(before[1] <= after[0] for before, after in zip(starts, starts[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in pairwise(starts))
     left, ends = await retried(shop, job="users")
     assert (left.batches, len(ends), await rows(shop)) == (1, 1, 40)
     nothing, _ = await retried(shop, job="users")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
+
+from nomaflow.outside import ids
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
@@ -39,15 +39,7 @@ MARKS = {
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
-def run_id(identifier: str) -> str:
-    """Give the UUID inside a run's global id; what is no such id stays as it is."""
-    padding = "=" * (-len(identifier) % 4)
-    try:
-        plain = base64.urlsafe_b64decode(identifier + padding).decode("ascii")
-        kind, _, inner = plain.partition(":")
-        return str(UUID(inner)) if kind == "Run" else identifier
-    except (binascii.Error, ValueError):
-        return identifier
+run_id = ids.run_id
 
 
 def plain_ids(run: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import httpx
 
 from nomaflow.errors import Code
 from nomaflow.outside import address
+from nomaflow.outside.ids import run_id
 from nomaflow.outside.refusals import ClientError, data_of, unreachable
 
 T = TypeVar("T")
@@ -22,7 +23,7 @@ Record = dict[str, Any]
 log = logging.getLogger("nomaflow.client")
 
 TIMEOUT, CONNECT_TIMEOUT = 30.0, 5.0
-PATIENCE = 30.0
+PATIENCE = 31.0
 """Seconds after which no new try begins: so long may a restart of the API take."""
 BRIEF_TIMEOUT = 5.0
 BRIEF_PATIENCE = 2.0
@@ -218,7 +219,7 @@ class Words:
         outside = run["external"]
         records = outside["recordsProcessed"]
         self.record = {
-            "id": run["id"],
+            "id": run_id(run["id"]),
             "name": run["jobName"],
             "start_date": run["startedAt"],
             "end_date": run["finishedAt"],

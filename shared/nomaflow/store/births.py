@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from nomaflow.store.database import Connection
+    from nomaflow.store.database import Connection, Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,29 @@ WITH run AS (
 SELECT id FROM run"""
 
 
+_BORN_IN_FORCE = _BORN.replace("VALUES (", "SELECT ").replace(
+    "END, 1)\n",
+    """END, 1
+  FROM nomaflow.jobs j
+  WHERE j.id = $2 AND j.name = $3 AND j.revision = $4 AND j.deleted_at IS NULL AND NOT j.shadowed
+""",
+)
+
+
 async def insert(connection: Connection, run: NewRun) -> UUID:
     """Write a run with its pending steps and its first event; one statement."""
-    new_id: UUID = await connection.fetchval(
-        _BORN,
+    new_id: UUID = await connection.fetchval(_BORN, *_values(run))
+    return new_id
+
+
+async def insert_in_force(connection: Connection | Database, run: NewRun) -> UUID | None:
+    """Write a run if its job is in force at that very revision; None when it is not."""
+    new_id: UUID | None = await connection.fetchval(_BORN_IN_FORCE, *_values(run))
+    return new_id
+
+
+def _values(run: NewRun) -> tuple[Any, ...]:
+    return (
         run.kind,
         run.job_id,
         run.job_name,
@@ -120,4 +139,12 @@ async def insert(connection: Connection, run: NewRun) -> UUID:
         [s.output for s in run.steps],
         [s.whole_output for s in run.steps],
     )
-    return new_id
+
+
+async def put_in_order(connection: Connection, run_ids: Sequence[UUID]) -> None:
+    """Let runs of one transaction, which are queued at one instant, wait in this order."""
+    await connection.execute(
+        """UPDATE nomaflow.runs r SET queued_at = r.queued_at + o.ord * interval '1 microsecond'
+           FROM unnest($1::uuid[]) WITH ORDINALITY AS o (id, ord) WHERE r.id = o.id""",
+        list(run_ids),
+    )
