@@ -402,3 +402,27 @@ async def test_a_busy_job_is_said_at_once(shop):
         await dispatch.abort(shop.db, shop.bell, busy, by="user:alice")
         await shop.end(busy)
     assert f"job `child` cannot start: previous run still running (run {busy})" in run["reason"]
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+async def test_a_worker_that_stops_hands_the_function_on_with_or_without_its_child(
+    shop, repeatable
+):
+    query = f"{ECHO}, pg_sleep(7)"
+    step = f"on_interrupt = '{'retry' if repeatable else 'fail'}'"
+    await declare(shop, "once", query=query, step=step)
+    async with working(shop, "carries"):  # the child, which another worker has
+        async with working(shop, "stops", capacity=1):
+            run_id = await shop.trigger("parent")
+            (child,) = await born(shop, run_id)
+            owner = await shop.db.fetchval("SELECT lease_owner FROM runs WHERE id = $1", run_id)
+            first = {one.tools.name: one for one in shop.supervisors}[owner]
+            await first.drain(0.2)
+            run = await shop.end(run_id, 40)
+        child = await shop.end(child["id"])
+    if repeatable:
+        assert (await output(shop, run))["run_id"] == str(child["id"])
+        assert len(await born(shop, run_id)) == 1
+    else:
+        assert (run["status"], child["status"]) == ("failed", "aborted"), run["reason"]
+        assert "of its parent run was stopped" in child["reason"]

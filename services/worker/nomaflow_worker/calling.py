@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from nomaflow import dispatch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from nomaflow.dispatch import Started
     from nomaflow.steps.base import JobCall, StepLog
     from nomaflow.store.claims import Claimed
+    from nomaflow_worker.keeping import Keeper
     from nomaflow_worker.tools import Tools
 
 
@@ -31,11 +33,12 @@ class Calling:
         claimed: Claimed,
         position: int,
         attempt: int,
+        keeper: Keeper,
         *,
         in_process: bool = False,
     ) -> None:
         self._tools, self._claimed = tools, claimed
-        self._position, self._attempt = position, attempt
+        self._position, self._attempt, self._keeper = position, attempt, keeper
         self._in_process = in_process
 
     async def whole(self, call: JobCall, log: StepLog, stopped: Callable[[], bool]) -> ChildEnd:
@@ -61,6 +64,7 @@ class Calling:
             )
         except asyncio.CancelledError:
             await asyncio.wait({starting}, timeout=1)
+            starting.cancel()
             if not stopped():
                 await self._end(f"its parent run {self._claimed.run_id} no longer waits for it")
             raise
@@ -78,13 +82,17 @@ class Calling:
         """Refuse what cannot be started, and start nothing."""
         self._refuse_secrets(call)
         try:
-            await dispatch.rehearse(self._tools.db, self._request(call))
+            await self._keeper.insist(
+                lambda: dispatch.rehearse(self._tools.db, self._request(call))
+            )
         except (NomaflowError, SpecErrors) as error:
             raise StepError(str(error), retryable=False) from None
 
     async def _start(self, call: JobCall) -> Started:
+        """Give birth, or find what an answer that was lost had given birth to."""
+        tools, request = self._tools, self._request(call)
         try:
-            return await dispatch.start(self._tools.db, self._tools.bell, self._request(call))
+            return await self._keeper.insist(lambda: dispatch.start(tools.db, tools.bell, request))
         except NomaflowError as error:
             raise StepError(error.message, retryable=error.code is Code.BUSY) from None
         except SpecErrors as error:
@@ -107,16 +115,17 @@ class Calling:
         )
 
     async def _end_of(self, run_id: UUID, job: str) -> ChildEnd:
-        end = await family.end_of(self._tools.db, run_id)
+        end = await self._keeper.insist(lambda: family.end_of(self._tools.db, run_id))
         if end is None:
             raise StepError(f"run {run_id} of job `{job}` was deleted before its end was read")
         return ChildEnd(run_id, end.status, end.reason, end.rows_affected, end.output)
 
     async def _end(self, why: str) -> None:
         tools = self._tools
-        await dispatch.abort_children(
-            tools.db, tools.bell, self._claimed.run_id, by="nomaflow", reason=why
-        )
+        with contextlib.suppress(OSError, TimeoutError, *tools.db.Error):
+            await dispatch.abort_children(
+                tools.db, tools.bell, self._claimed.run_id, by="nomaflow", reason=why
+            )
 
     def _refuse_secrets(self, call: JobCall) -> None:
         if self._tools.secrets.masker().value(call.params) != call.params:

@@ -244,7 +244,7 @@ class Context:
             policy=self._policy,
             rows=call.rows,
         )
-        calling = Calling(self._tools, self._claimed, self._position, self.attempt, in_process=True)
+        calling = self._calling(in_process=True)
         triggers = Triggers(calling, self.log, self.is_cancelled, dry_run=self.dry_run)
         ear = Ear(self, triggers)
         try:
@@ -255,8 +255,7 @@ class Context:
 
     async def call_job(self, call: JobCall) -> ChildEnd:
         """Run a child and wait for its end."""
-        calling = Calling(self._tools, self._claimed, self._position, self.attempt)
-        return await calling.whole(call, self.log, self.is_cancelled)
+        return await self._calling().whole(call, self.log, self.is_cancelled)
 
     async def parents(self) -> list[tuple[str, str]]:
         """The job and the run of each run above this one, the outermost first."""
@@ -280,6 +279,10 @@ class Context:
             # PostgreSQL notices a dead client within a second; others do not.
             if self._tools.connections.outlives_its_client(name):
                 await self._tools.connections.terminate(name, pid, self.application)
+
+    def _calling(self, *, in_process: bool = False) -> Calling:
+        tools, position, keeper = self._tools, self._position, self._keeper
+        return Calling(tools, self._claimed, position, self.attempt, keeper, in_process=in_process)
 
     async def _note_backends(self) -> None:
         with contextlib.suppress(OSError, TimeoutError, *self._tools.db.Error):
