@@ -35,6 +35,8 @@ class Request:
     log_level: str | None = None
     dry_run: bool = False
     idempotency_key: str | None = None
+    may_edit: bool = True
+    """Whether whoever asks might change the job itself, and so what its steps do in this run."""
     parent_run_id: UUID | None = None
     detached: bool = False
     """The parent does not wait for it, and its end is not the parent's."""
@@ -69,7 +71,12 @@ def wishes(spec: JobSpec, request: Request) -> Wishes:
     """
     preset = spec.preset(request.preset) if request.preset else None
     problems = parameters.validate_overrides(
-        spec, request.params, request.step_kwargs, request.step_enabled, preset
+        spec,
+        request.params,
+        request.step_kwargs,
+        request.step_enabled,
+        preset,
+        may_edit=request.may_edit,
     )
     if problems:
         raise SpecErrors(problems)

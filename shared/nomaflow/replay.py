@@ -39,6 +39,7 @@ class Again:
     step_enabled: Mapping[str, bool] = field(default_factory=dict)
     log_level: str | None = None
     dry_run: bool | None = None
+    may_edit: bool = True
 
 
 async def start(db: Database, bell: Bell, again: Again) -> Started:
@@ -114,6 +115,7 @@ def _wishes(spec: JobSpec, before: Mapping[str, Any], again: Again) -> Wishes:
             step_kwargs=again.step_kwargs,
             step_enabled=again.step_enabled,
             log_level=again.log_level,
+            may_edit=again.may_edit,
         ),
     )
     kwargs = before.get("step_kwargs", {})

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from nomaflow.errors import Code
 from nomaflow.job import parameters
 from nomaflow.job.spec import JobSpec, SpecErrors
 from nomaflow.language import template
@@ -177,6 +178,43 @@ def test_what_a_fire_may_not_give(given, path, why):
     )
     assert [problem.path for problem in found] == [path]
     assert why in found[0].message
+
+
+SET = {
+    "query": {"type": "sql_query", "connector": "c", "query": "SELECT :a", "params": {"a": 1}},
+    "copy": {"type": "sql_copy", "source": {"table": "a"}, "target": {"table": "b"}},
+    "http": {"type": "http", "url": "https://x.example"},
+    "call": {"type": "python", "callable": "m:f", "kwargs": {"day": "x"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("step", "setting"),
+    [
+        *[("query", name) for name in ("connector", "query", "transaction")],
+        *[("copy", name) for name in ("source", "target", "transform", "mode", "columns")],
+        *[("http", name) for name in ("url", "headers", "auth", "connector", "follow_redirects")],
+        *[("call", name) for name in ("env", "callable", "memory_mb")],
+    ],
+)
+def test_who_may_run_a_job_does_not_change_what_its_steps_are(step, setting):
+    job = spec(steps=[{"name": name, **table} for name, table in SET.items()])
+    given = {step: {setting: "x"}}
+    (found,) = parameters.validate_overrides(job, {}, given, may_edit=False)
+    assert (found.path, found.code) == (("step_kwargs", step, setting), Code.FORBIDDEN)
+    assert "takes the permission `edit`" in found.message
+    assert parameters.validate_overrides(job, {}, given) == []
+
+
+def test_who_may_run_a_job_tunes_its_steps_and_gives_them_values():
+    job = spec(steps=[{"name": name, **table} for name, table in SET.items()])
+    given = {
+        "query": {"params": {"a": 2}},
+        "copy": {"batch_size": 500, "max_delete": "50%"},
+        "http": {"retry_count": 3},
+        "call": {"day": "y", "more": 1},
+    }
+    assert parameters.validate_overrides(job, {"p": 1}, given, may_edit=False) == []
 
 
 def test_what_a_fire_may_give():

@@ -11,6 +11,7 @@ from nomaflow.dispatch import Started
 from nomaflow.errors import Code
 from nomaflow.job.spec import Problem, SpecErrors
 from nomaflow.replay import Again
+from nomaflow_api.auth import Permission
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -45,6 +46,7 @@ async def start(backing: Backing, caller: Caller, job: str, wish: Mapping[str, A
             log_level=wish.get("log_level"),
             dry_run=bool(wish.get("dry_run")),
             idempotency_key=wish.get("idempotency_key"),
+            may_edit=caller.may(Permission.EDIT),
         ),
     )
 
@@ -71,6 +73,7 @@ async def again(backing: Backing, caller: Caller, run_id: UUID, wish: Mapping[st
             step_enabled=wish.get("step_enabled") or {},
             log_level=wish.get("log_level"),
             dry_run=wish.get("dry_run"),
+            may_edit=caller.may(Permission.EDIT),
         ),
     )
 

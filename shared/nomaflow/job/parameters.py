@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from nomaflow.errors import Code
 from nomaflow.job import param_schema
 from nomaflow.job.problems import Path, Problem, SpecErrors, did_you_mean, written
 from nomaflow.language import template
+from nomaflow.steps import registry
 
 if TYPE_CHECKING:
     from nomaflow.job.spec import JobSpec, PresetSpec
@@ -85,8 +87,13 @@ def validate_overrides(
     step_kwargs: Any = None,
     step_enabled: Any = None,
     preset: PresetSpec | None = None,
+    *,
+    may_edit: bool = True,
 ) -> list[Problem]:
     """Return what is wrong with what a fire gives: unknown steps, ill-typed values (T07).
+
+    Whoever may run a job but not edit it tunes a step and gives it values; where it goes and what
+    it does (a URL, SQL text, a connector) stays as declared, or its secrets could go anywhere.
 
     Paths begin with `params`, `step_kwargs` or `step_enabled`. What the schema requires may come
     from the job, the preset or the fire. Secrets may only be named by the definition: a value that
@@ -106,6 +113,8 @@ def validate_overrides(
         if size > LARGEST:
             return [Problem(("params",), f"the parameters are larger than {LARGEST // 1024} KB")]
         found += _override_problems(spec, params or {}, step_kwargs or {}, step_enabled or {})
+        if not may_edit:
+            found += _edits(spec, step_kwargs or {})
         saved = preset.params if preset else {}
         found += param_schema.missing({**spec.params, **saved, **(params or {})}, spec.param_schema)
     return found
@@ -137,6 +146,22 @@ def _override_problems(
         else:
             message = f"the kwargs of step `{step.name}` must be a table, not {written(own)}"
             yield Problem(("step_kwargs", step.name), message)
+
+
+def _edits(spec: JobSpec, step_kwargs: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield a problem for each setting that says what a step is (SEC-V02)."""
+    for step in spec.steps:
+        kind = registry.all_types().get(step.type)
+        own = step_kwargs.get(step.name, {})
+        if kind is None or not isinstance(own, Mapping):
+            continue
+        for name in own:
+            if name in kind.model_fields and name not in kind.tuning:
+                message = (
+                    f"`{name}` says what step `{step.name}` does; to give another one for a run "
+                    "takes the permission `edit`"
+                )
+                yield Problem(("step_kwargs", step.name, name), message, Code.FORBIDDEN)
 
 
 def _values(

@@ -281,7 +281,8 @@ class Step(BaseModel):
     (`nomaflow.steps.registry.problems`), and again after substitution, just before `run`.
     `verbatim` names the settings substitutions never touch, by path: SQL text takes bound
     parameters instead. `secret` names those that are kept as references only, `${env:NAME}`:
-    a definition is history, and shown.
+    a definition is history, and shown. `tuning` names those that whoever may run a job may change
+    for one run; all others say what the step is, and changing them takes the right to edit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -290,6 +291,7 @@ class Step(BaseModel):
     title: ClassVar[str]
     verbatim: ClassVar[tuple[tuple[str, ...], ...]] = ()
     secret: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    tuning: ClassVar[frozenset[str]] = frozenset()
     dry_runs: ClassVar[bool] = False
 
     @classmethod

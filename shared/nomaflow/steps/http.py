@@ -42,6 +42,9 @@ class HttpStep(Step):
     type_name: ClassVar[str] = "http"
     title: ClassVar[str] = "HTTP request"
     dry_runs: ClassVar[bool] = True
+    tuning: ClassVar[frozenset[str]] = frozenset(
+        {"retry_count", "retry_delay_seconds", "max_bytes"}
+    )
     secret: ClassVar[tuple[tuple[str, ...], ...]] = SECRETS
 
     connector: str | None = Field(

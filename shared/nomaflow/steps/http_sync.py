@@ -22,6 +22,7 @@ class HttpSync(Step):
     type_name: ClassVar[str] = "http_sync"
     title: ClassVar[str] = "HTTP sync"
     dry_runs: ClassVar[bool] = True
+    tuning: ClassVar[frozenset[str]] = frozenset({"batch_size", "on_error"})
     verbatim: ClassVar[tuple[tuple[str, ...], ...]] = (
         ("items",),
         ("map",),

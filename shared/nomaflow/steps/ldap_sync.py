@@ -39,6 +39,7 @@ class LdapSync(Step):
     type_name: ClassVar[str] = "ldap_sync"
     title: ClassVar[str] = "Directory sync"
     dry_runs: ClassVar[bool] = True
+    tuning: ClassVar[frozenset[str]] = frozenset({"page_size", "min_entries", "max_delete"})
     secret: ClassVar[tuple[tuple[str, ...], ...]] = (("bind_password",),)
 
     connector: str | None = Field(None, description="The LDAP connector; or give `server`.")

@@ -27,6 +27,9 @@ class SqlCopy(Step):
     type_name: ClassVar[str] = "sql_copy"
     title: ClassVar[str] = "SQL copy"
     dry_runs: ClassVar[bool] = True
+    tuning: ClassVar[frozenset[str]] = frozenset(
+        {"batch_size", "min_rows", "max_delete", "streams"}
+    )
     verbatim: ClassVar[tuple[tuple[str, ...], ...]] = (("source", "query"), ("source", "where"))
 
     source: Source = Field(description="Where rows come from.")

@@ -48,6 +48,7 @@ class SqlQuery(Step):
     title: ClassVar[str] = "SQL query"
     dry_runs: ClassVar[bool] = True
     verbatim: ClassVar[tuple[tuple[str, ...], ...]] = (("query",),)
+    tuning: ClassVar[frozenset[str]] = frozenset({"params", "fetch"})
 
     connector: str = Field(min_length=1, description="The SQL connector to use.")
     query: str = Field(

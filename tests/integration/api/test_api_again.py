@@ -181,3 +181,21 @@ async def test_a_run_asked_to_end_while_it_goes_into_a_long_wait_does_not_wait(a
     await worker.move(run_id, release)
     (claimed,) = await claims.claim(api.db, "w2", limit=1, lease_seconds=60, tags=["default"])
     assert (claimed.run_id, claimed.abort_requested_by) == (run_id, "api")
+
+
+async def test_who_may_run_a_job_may_not_change_what_its_steps_do(api, failed, monkeypatch):
+    from nomaflow_api.auth import Doorkeeper, Permission, Principal
+
+    weak = Principal("runner", "service", frozenset({Permission.SEE, Permission.RUN}))
+    monkeypatch.setattr(Doorkeeper, "admit", lambda *_: weak)
+    other = {"load": {"query": "SELECT 2"}}
+    wrong = ("FORBIDDEN", ["stepKwargs", "load", "query"])
+    answer = (await api.query(TRIGGER, input={"job": "copy", "stepKwargs": other}))["runTrigger"]
+    for found in (answer, await replay(api, failed, stepKwargs=other)):
+        assert found["run"] is None
+        assert [(e["code"], e["path"]) for e in found["errors"]] == [wrong]
+    refused = await api.http.post("/admin/jobs/copy/run", json={"op_kwargs": other})
+    assert refused.status_code == 422
+    assert "takes the permission `edit`" in refused.text
+    answer = await replay(api, failed, stepKwargs={"load": {"fetch": "first"}})
+    assert answer["errors"] == []
