@@ -8,13 +8,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nomaflow.connectors.sql import Session
-from nomaflow.plugins.level_log import LevelLog
 from nomaflow.store import family, logs
 from nomaflow_worker import rendering
 from nomaflow_worker.calling import Calling
 from nomaflow_worker.ear import Ear
 from nomaflow_worker.keeping import RETRIES, Keeper
 from nomaflow_worker.sandbox.request import ChildRequest, Limits
+from nomaflow_worker.step_log import StepLog
 from nomaflow_worker.triggering import Triggers
 
 if TYPE_CHECKING:
@@ -39,26 +39,6 @@ if TYPE_CHECKING:
     from nomaflow_worker.journal import Journal
     from nomaflow_worker.rendering import Prepared
     from nomaflow_worker.tools import Tools
-
-
-class StepLog(LevelLog):
-    """Lines of one step into the run's journal; fields follow the message as `key=value`."""
-
-    def __init__(self, journal: Journal, step: str) -> None:
-        self._journal = journal
-        self._step = step
-
-    def write(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
-        """Write one line now."""
-        self.line(level, message, fields)
-
-    def line(
-        self, level: str, message: str, fields: Mapping[str, Any], at: datetime | None = None
-    ) -> None:
-        """Write one line; an unknown level counts as INFO."""
-        tail = "".join(f" {key}={value}" for key, value in fields.items())
-        known = level if level in {"DEBUG", "INFO", "WARNING", "ERROR"} else "INFO"
-        self._journal.write(known, f"{message}{tail}", self._step, at)
 
 
 class Context:
