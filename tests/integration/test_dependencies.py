@@ -11,6 +11,7 @@ from nomaflow.birth import Request
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.in_force import catalog
 from nomaflow.project.folder import Project
+from nomaflow.store import waits
 from nomaflow_scheduler import fire
 from nomaflow_scheduler.fire import Ticked
 
@@ -106,6 +107,7 @@ async def test_it_waits_for_the_other_job_and_fires_when_that_is_done(db, bell):
     )
     assert await db.fetchval("SELECT deadline FROM slots") == T0 + 30 * MINUTE
     await run(db, bell, at=T0 + 10 * MINUTE)
+    assert (await waits.wake_since(db, None)).count == 1
     assert await fire.tick(db, bell, at=T0 + 10 * MINUTE + 5 * SECOND) == Ticked(fired=1)
     assert await slots(db, clock) == [(timedelta(), "fired", None)]
     assert await fired(db, "j") == [timedelta()]

@@ -40,7 +40,6 @@ _SLOT = "slot"
 _FIRE = "planned-fire"
 MOST_NAMES = 1_000
 LONGEST_AHEAD = timedelta(days=92)
-OUTCOMES = ("fired", "caught_up", "skipped", "missed", "waiting", "postponed")
 
 Position = tuple[datetime, str, str]
 
@@ -85,9 +84,11 @@ async def _slots(
     asked = cursors.window(
         first=first, after=after or None, read=lambda text: cursors.time_of(_SLOT, text)
     )
-    unknown = [word for word in outcomes or () if word not in OUTCOMES]
+    unknown = [word for word in outcomes or () if word not in slots.OUTCOMES]
     if unknown:
-        raise bad_input(f"`{unknown[0][:40]}` is no outcome; there are {', '.join(OUTCOMES)}.")
+        raise bad_input(
+            f"`{unknown[0][:40]}` is no outcome; there are {', '.join(slots.OUTCOMES)}."
+        )
     wanted = SlotFilter(
         since=since, until=until, jobs=_names(jobs), outcomes=list(outcomes or ()) or None
     )

@@ -185,7 +185,9 @@ def _take(
         turn.last_fire_at = due_at
     if one.outcome == "postponed":
         batch.postponed[clock.id] = due_at
-    entry = Entry(clock.id, due_at, one.outcome, one.reason, born, one.look_at, one.deadline)
+    entry = Entry(
+        clock.id, due_at, one.outcome, one.reason, born, one.look_at, one.deadline, one.waits_for
+    )
     batch.entries.append(entry)
     batch.counts[{"postponed": "waiting"}.get(one.outcome, one.outcome)] += 1
 

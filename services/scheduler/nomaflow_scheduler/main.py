@@ -20,7 +20,7 @@ from nomaflow import logs
 from nomaflow.alerts import deliver
 from nomaflow.alerts.deliver import Sender
 from nomaflow.broker import connection, listen
-from nomaflow.broker.bell import CATALOG, Bell
+from nomaflow.broker.bell import CATALOG, NEWS, Bell
 from nomaflow.broker.lock import Lock
 from nomaflow.errors import NomaflowError
 from nomaflow.in_force import catalog
@@ -31,6 +31,7 @@ from nomaflow.settings import Settings
 from nomaflow.store import database, processes, pulse
 from nomaflow.store.database import Database
 from nomaflow_scheduler import net, prune, rescue, watch
+from nomaflow_scheduler.awaited import Awaited
 from nomaflow_scheduler.clock import Clock
 from nomaflow_scheduler.lead import LOCK, LOCK_SECONDS, Lead
 from nomaflow_scheduler.rounds import every
@@ -45,6 +46,7 @@ log = structlog.get_logger(__name__)
 
 BEAT_SECONDS = 3.0
 OUTBOX_SECONDS = 1.0
+AWAITED_SECONDS = 1.0
 RESCUE_SECONDS = 5.0
 WATCH_SECONDS = 5.0
 PRUNE_SECONDS = 30.0
@@ -177,10 +179,14 @@ def _others(tools: Tools, stop: asyncio.Event) -> Iterable[tuple[str, Any]]:
     yield "stale", every(WATCH_SECONDS, "stale", look_for_stale_runs, stop)
     if settings.scheduler_enabled:
         clock = Clock(db, bell, lead)
+        awaited = Awaited(db, clock, lead)
         yield "lead", lead.run()
         yield "clock", clock.run()
         yield "arq", net.run(tools.redis, clock)
+        yield "awaited", awaited.run()
+        yield "ended", every(AWAITED_SECONDS, "ended", awaited.look, stop)
         yield "listen", listen.hear(tools.redis, (CATALOG,), lambda *_: clock.wake())
+        yield "news", listen.hear(tools.redis, (NEWS,), lambda _, word: awaited.hear(word))
         yield "prune", every(PRUNE_SECONDS, "prune", keep_history_short, stop)
 
 

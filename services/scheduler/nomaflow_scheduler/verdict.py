@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from nomaflow import overlap
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from nomaflow_scheduler.closing import Closing
     from nomaflow_scheduler.templates import Template
 
-LOOK_AGAIN = timedelta(seconds=1)
-"""How often a due time that waits for another job looks whether it has ended."""
 KEPT_SKIPPING = 3
 """Due times looked back at to tell whether a clock fires faster than its runs go."""
 
@@ -57,6 +55,7 @@ class Verdict:
     replaces: tuple[InFlight, ...] = ()
     look_at: datetime | None = None
     deadline: datetime | None = None
+    waits_for: tuple[str, ...] | None = None
 
     @property
     def fires(self) -> bool:
@@ -76,8 +75,13 @@ def decide(fire: lateness.Fire, around: Surroundings) -> Verdict:
     if waits_for.reason is None:
         return _admitted(fire, around)
     if waits_for.deadline is not None and around.now < waits_for.deadline:
-        look_at = min(around.now + LOOK_AGAIN, waits_for.deadline)
-        return Verdict("waiting", waits_for.reason, look_at=look_at, deadline=waits_for.deadline)
+        return Verdict(
+            "waiting",
+            waits_for.reason,
+            look_at=waits_for.deadline,
+            deadline=waits_for.deadline,
+            waits_for=tuple(one.job for one in around.template.depends_on),
+        )
     return Verdict("skipped", waits_for.reason, RunStatus.SKIPPED)
 
 

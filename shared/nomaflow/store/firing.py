@@ -32,6 +32,8 @@ class Entry:
     born: int | None = None
     look_at: datetime | None = None
     deadline: datetime | None = None
+    waits_for: Sequence[str] | None = None
+    """The jobs whose end is worth another look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,13 @@ class TakenError(Exception):
 _WRITE = """
 WITH slots AS (
   INSERT INTO nomaflow.slots
-    (schedule_id, due_at, outcome, reason, run_id, look_at, deadline, at)
+    (schedule_id, due_at, outcome, reason, run_id, look_at, deadline, waits_for, at)
   SELECT e.*, $8::timestamptz
   FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::uuid[],
-    $6::timestamptz[], $7::timestamptz[]) AS e
+    $6::timestamptz[], $7::timestamptz[], $37::jsonb[]) AS e
   ON CONFLICT (schedule_id, due_at) DO UPDATE SET outcome = excluded.outcome,
     reason = excluded.reason, run_id = excluded.run_id, look_at = excluded.look_at,
-    deadline = excluded.deadline, at = excluded.at
+    deadline = excluded.deadline, waits_for = excluded.waits_for, at = excluded.at
     WHERE slots.outcome IN ('waiting', 'postponed')
   RETURNING 1
 ), runs AS (
@@ -172,6 +174,7 @@ async def write(
         [a.last_fire_at for a in advances],
         [a.fires for a in advances],
         [a.warning for a in advances],
+        [e.waits_for for e in entries],
     )
     if written != len(entries):
         raise TakenError

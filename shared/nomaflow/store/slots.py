@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from nomaflow.store.database import Connection, Database
+    from nomaflow.store.database import Connection, Database, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +45,75 @@ class SlotFilter:
     outcomes: Sequence[str] | None = None
 
 
-async def page(db: Connection | Database, wanted: SlotFilter, window: Window) -> Page[SlotRow]:
-    """Read one page in the order of due times.
+OUTCOMES = ("fired", "caught_up", "skipped", "missed", "waiting", "postponed")
 
-    Each schedule gives its own next few by the primary key, so that the ledger needs no second
-    index and a page costs what there are schedules, however long history is.
+_ROW = (
+    "t.due_at, t.schedule_id, j.name, s.name, s.timezone, t.outcome, t.reason, "
+    "t.run_id, t.until, t.count, t.at, t.look_at, t.deadline"
+)
+_KEYS = {"due_at": "timestamptz", "schedule_id": "uuid"}
+
+
+async def page(db: Connection | Database, wanted: SlotFilter, window: Window) -> Page[SlotRow]:
+    """Read one page in the order of due times; a row that reaches into the window is part of it.
+
+    Of all schedules a page costs what is on it, however many there are and however long history
+    is, and besides what rows of many reach into the window; of some jobs it costs what these jobs
+    have of schedules.
     """
+    rows = await (_of_all if wanted.jobs is None else _of_jobs)(db, wanted, window)
+    return keyset.page([SlotRow(*row) for row in rows], window)
+
+
+async def _of_all(
+    db: Connection | Database, wanted: SlotFilter, window: Window
+) -> Sequence[Record]:
+    """Each outcome gives its own next few in order by an index, and so do rows of many."""
+    where = Where()
+    where.add("{}::timestamptz < {}::timestamptz", wanted.since, wanted.until)
+    tail = keyset.narrow(where, window, _KEYS, descending=False)
+    outcomes = tuple(wanted.outcomes or OUTCOMES)
+    where.add("{}::text[] IS NOT NULL", list(outcomes))
+    parts = [
+        f"""(SELECT * FROM nomaflow.slots WHERE outcome = '{outcome}'
+             AND due_at >= $1 AND due_at < $2 AND {where.sql} {tail})"""
+        for outcome in OUTCOMES
+        if outcome in outcomes
+    ]
+    if window.after is None or window.after[0] < wanted.since:
+        parts.append(
+            f"""(SELECT * FROM nomaflow.slots
+                 WHERE until IS NOT NULL AND tstzrange(due_at, until, '[]') @> $1::timestamptz
+                 AND due_at < $1 AND outcome = ANY (${len(where.values)}::text[])
+                 AND {where.sql} {tail})"""
+        )
+    return await db.fetch(
+        f"""SELECT {_ROW} FROM (SELECT * FROM ({" UNION ALL ".join(parts)}) AS parts {tail}) AS t
+            JOIN nomaflow.schedules s ON s.id = t.schedule_id
+            JOIN nomaflow.jobs j ON j.id = s.job_id
+            {tail}""",
+        *where.values,
+    )
+
+
+async def _of_jobs(
+    db: Connection | Database, wanted: SlotFilter, window: Window
+) -> Sequence[Record]:
+    """Each schedule gives its own next few by the primary key."""
     begin = window.after[0] if window.after is not None else wanted.since
     where = Where()
     values = (max(begin, wanted.since), wanted.until, wanted.since)
     where.add("{}::timestamptz < {}::timestamptz AND {}::timestamptz IS NOT NULL", *values)
-    if wanted.jobs is not None:
-        where.add("j.name = ANY ({}::text[])", list(wanted.jobs))
+    where.add("j.name = ANY ({}::text[])", list(wanted.jobs or ()))
     outcomes = "true"
     if wanted.outcomes is not None:
         where.add("{}::text[] IS NOT NULL", list(wanted.outcomes))
         outcomes = f"outcome = ANY (${len(where.values)}::text[])"
     tail = keyset.narrow(
-        where, window, {"t.due_at": "timestamptz", "t.schedule_id": "uuid"}, descending=False
+        where, window, {f"t.{key}": kind for key, kind in _KEYS.items()}, descending=False
     )
-    rows = await db.fetch(
-        f"""SELECT t.due_at, t.schedule_id, j.name, s.name, s.timezone, t.outcome, t.reason,
-              t.run_id, t.until, t.count, t.at, t.look_at, t.deadline
+    return await db.fetch(
+        f"""SELECT {_ROW}
             FROM nomaflow.schedules s JOIN nomaflow.jobs j ON j.id = s.job_id
             CROSS JOIN LATERAL (
               (SELECT * FROM nomaflow.slots WHERE schedule_id = s.id AND due_at >= $1
@@ -78,7 +125,6 @@ async def page(db: Connection | Database, wanted: SlotFilter, window: Window) ->
             WHERE {where.sql} {tail}""",
         *where.values,
     )
-    return keyset.page([SlotRow(*row) for row in rows], window)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,8 +112,8 @@ class Schedule(Table, table=True):
 class Slot(Table, table=True):
     """One due time of a schedule and what became of it; a long gap is one row with its count.
 
-    One that waits for a dependency (until `deadline`) or for the end of a blackout is looked at
-    again at `look_at`.
+    One that waits for other jobs (`waits_for`, until `deadline`) or for the end of a blackout is
+    looked at again at `look_at`, or when one of those jobs ends.
     """
 
     __tablename__ = "slots"
@@ -138,5 +138,6 @@ class Slot(Table, table=True):
     until: datetime | None = Field(sa_column=time_column())
     look_at: datetime | None = Field(sa_column=time_column())
     deadline: datetime | None = Field(sa_column=time_column())
+    waits_for: list[str] | None = Field(sa_column=json_column(null=True))
     count: int = Field(sa_column=int_column(default=1))
     at: datetime = Field(sa_column=time_column(null=False, now=True))
