@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -44,14 +44,15 @@ def texts(field: Field, values: Sequence[Any], first_row: int) -> Texts:
     StepError naming column, row and value for one that is not of the column's kind (SQLite keeps
     anything anywhere). `first_row` is the number of the batch's first row.
     """
-    found = set(map(type, values)) - {_NONE}
+    kinds = set(map(type, values))
+    found = kinds - {_NONE}
     if not found <= _EXPECTED[field.kind.word]:
         _refuse(field, values, first_row)
     if not found:
         return values
     if found == {str}:
         return _spoken(field, values, first_row)
-    if found == {int} and _NONE not in set(map(type, values)):
+    if kinds == {int}:
         return list(map(str, values))
     return [None if value is None else text(value) for value in values]
 
@@ -191,7 +192,6 @@ _SHAPES: dict[Word, Callable[[str], bool]] = {
 }
 
 
-def transposed(rows: Iterable[Sequence[Any]], width: int) -> list[Sequence[Any]]:
+def transposed(rows: Sequence[Sequence[Any]], width: int) -> list[Sequence[Any]]:
     """Rows as columns."""
-    columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-    return columns or [()] * width
+    return [[row[number] for row in rows] for number in range(width)]

@@ -81,16 +81,21 @@ class Origin(ABC):
         async with aclosing(self.rows(names)) as batches:
             async for batch in batches:
                 columns = cells.transposed(batch, len(fields))
-                texts = [
-                    _spelled(field, cells.texts(field, column, count + 1), spelling)
-                    for field, column in zip(fields, columns, strict=True)
-                ]
-                for field, column in zip(fields, texts, strict=True):
-                    if (most := self.letters.get(field.name)) is not None:
-                        cells.check_letters(field, column, most, count + 1)
-                await put(lines.encode(texts))
+                pairs = zip(fields, columns, strict=True)
+                written = [self._cells(*pair, spelling, count + 1) for pair in pairs]
+                await put(lines.joined(written))
                 count += len(batch)
         return count
+
+    def _cells(
+        self, field: Field, column: Sequence[Any], spelling: Spelling, first_row: int
+    ) -> Sequence[str]:
+        if field.kind.word is Word.INTEGER and set(map(type, column)) == {int}:
+            return list(map(str, column))  # nothing of it is to be escaped
+        texts = _spelled(field, cells.texts(field, column, first_row), spelling)
+        if (most := self.letters.get(field.name)) is not None:
+            cells.check_letters(field, texts, most, first_row)
+        return lines.escaped(texts)
 
     async def close(self) -> None:  # noqa: B027  most have nothing to give back
         """Nothing more is asked of it."""

@@ -112,8 +112,9 @@ def _converted(pair: Pair, name: str, number: int) -> Crossing:
         value,
         needs_text=not (source.has_binary and target.has_binary),
         probe=f"SELECT {value.replace(name, null)}",
-        reads_as_text=not conditions
-        and (source.type_name in _TEXTS or source.type_name in _INTEGERS),
+        # A number that is too big for a smaller integer is refused by COPY itself.
+        reads_as_text={source.type_name, target.type_name} <= _INTEGERS
+        or (not conditions and source.type_name in _TEXTS | _INTEGERS),
     )
 
 
