@@ -146,6 +146,11 @@ async def test_a_function_of_a_plugin_goes_through_the_same_door(server):
     assert server.received == []
 
 
+async def test_a_port_there_cannot_be_is_told_as_such():
+    message = await refused(HttpSettings(), "http://127.0.0.1:99999/")
+    assert message == "there is no port 99999; the last one is 65535"
+
+
 @pytest.mark.parametrize("port", [22, 25, 6379, 11211, 0])
 async def test_ports_where_no_http_is_spoken_are_refused(port):
     message = await refused(HttpSettings(), f"http://127.0.0.1:{port}/")

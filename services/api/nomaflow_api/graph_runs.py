@@ -201,6 +201,15 @@ def _external(root: RunRow, info: Asked) -> ExternalRun | None:
     return cast("ExternalRun | None", info.context.load.external.get(root.id))
 
 
+def _params(root: RunRow, info: Asked) -> Json:
+    """What a caller gave may be a secret all the same."""
+    return Json(info.context.backing.secrets.masked(root.params))
+
+
+def _overrides(root: RunRow, info: Asked) -> Json:
+    return Json(info.context.backing.secrets.masked(root.overrides))
+
+
 def _viewer_can(info: Asked) -> list[Permission]:
     return [p for p in Permission if info.context.caller.may(p)]
 
@@ -236,8 +245,12 @@ class Run(Node):
             "`run <id> of this job`, ...; null when it is not queued"
         ),
     )
-    params: Json = strawberry.field(description="The merged parameters it actually used")
-    overrides: Json = strawberry.field(description="What this fire changed against the definition")
+    params: Json = strawberry.field(
+        resolver=_params, description="The merged parameters it actually used"
+    )
+    overrides: Json = strawberry.field(
+        resolver=_overrides, description="What this fire changed against the definition"
+    )
     log_level: LogLevel
     dry_run: bool
     idempotency_key: str | None

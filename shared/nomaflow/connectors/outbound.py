@@ -26,6 +26,8 @@ PATIENCE_SECONDS = 0.25
 
 Address = IPv4Address | IPv6Address
 
+_LAST_PORT = 65_535
+
 # Link-local holds the metadata services of AWS, Azure, Google and OpenStack; the others are
 # those of Amazon and Google over IPv6, Alibaba, Oracle and Azure's host.
 _METADATA = tuple(
@@ -67,6 +69,9 @@ def check_url(url: httpx.URL, policy: HttpPolicy) -> None:
         raise _refused(f"{host}: cloud metadata is never reached")
     if policy.only_hosts and not _listed(host, policy.only_hosts):
         raise _refused(f"{host}: it is not on the list of allowed hosts")
+    if url.port is not None and url.port > _LAST_PORT:
+        words = f"there is no port {url.port}; the last one is {_LAST_PORT}"
+        raise StepError(words, retryable=False)
     if url.port in _NO_HTTP:
         raise _refused(f"port {url.port} of {host}: no HTTP is spoken there")
 

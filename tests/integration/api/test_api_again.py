@@ -5,7 +5,7 @@ import pytest
 from nomaflow import moves
 from nomaflow.errors import Failure
 from nomaflow.retry import RetryPolicy
-from nomaflow.store import claims, runs
+from nomaflow.store import claims, leases, runs
 
 CREATE = """mutation ($input: JobInput!) { jobCreate(input: $input) { errors { message } } }"""
 TRIGGER = """mutation ($input: RunTriggerInput!) { runTrigger(input: $input) {
@@ -155,7 +155,7 @@ async def test_a_running_run_is_asked_once_however_often_one_asks(api, worker):
     for reason in ("first", "second", None):
         run, errors = await abort(api, run_id, reason)
         assert (run["status"], run["abortRequestedBy"], errors) == ("RUNNING", "api", [])
-    (asked,) = await claims.abort_requests(api.db, "w1")
+    (asked,) = await leases.abort_requests(api.db, "w1")
     assert (asked.run_id, asked.abort_reason) == (run_id, "first")
 
 
@@ -199,3 +199,13 @@ async def test_who_may_run_a_job_may_not_change_what_its_steps_do(api, failed, m
     assert "takes the permission `edit`" in refused.text
     answer = await replay(api, failed, stepKwargs={"load": {"fetch": "first"}})
     assert answer["errors"] == []
+
+
+async def test_parameters_that_hold_a_secret_are_masked_where_they_are_shown(api):
+    await declare(api)
+    url = "https://bob:hunter2hunter2@x.example"
+    run, _ = await trigger(api, params={"day": "a-token-for-tests-0123456789", "url": url})
+    query = "query ($id: ID!) { run(id: $id) { params overrides } }"
+    shown = (await api.query(query, id=run))["run"]
+    masked = {"day": "***", "url": "https://bob:***@x.example"}
+    assert shown == {"params": masked, "overrides": {"params": masked}}

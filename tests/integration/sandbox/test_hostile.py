@@ -69,6 +69,12 @@ async def test_sys_exit_in_a_task_of_its_own(workshop):
     assert "m:f called sys.exit('bye')" in (await failed(workshop)).message
 
 
+async def test_a_function_that_cancels_itself_is_not_tried_again(workshop):
+    workshop.write("m.py", "import asyncio\nasync def f(ctx):\n    raise asyncio.CancelledError")
+    error = await failed(workshop)
+    assert (error.message, error.failure.retryable) == ("m:f was cancelled", False)
+
+
 async def test_os_exit(workshop):
     workshop.write("m.py", "import os\ndef f(ctx):\n    print('last words')\n    os._exit(7)")
     error = await failed(workshop)

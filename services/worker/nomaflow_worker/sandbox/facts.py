@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import traceback
 from dataclasses import replace
@@ -23,6 +24,9 @@ def of(
     `words` replace the exception's own message.
     """
     failure = Failure.of(error)
+    if isinstance(error, asyncio.CancelledError):
+        # A function that gives itself up means it: cancelled is not tried again.
+        failure = replace(failure, retryable=False)
     message = shortened(words or str(failure.message), _WORDS)
     if plugins is not None:
         failure = replace(failure, traceback=_of_plugins(error, plugins))
