@@ -87,9 +87,6 @@ class Loaders:
     """Every batched read of one operation."""
 
     def __init__(self, db: Database) -> None:
-        async def successes(ids: list[UUID]) -> Mapping[UUID, RunRow]:
-            return await history.newest(db, ids, "succeeded")
-
         async def in_flight(ids: list[UUID]) -> Mapping[UUID, list[RunRow]]:
             return await history.in_flight(db, ids, IN_FLIGHT_SHOWN)
 
@@ -105,7 +102,7 @@ class Loaders:
         self.runs: Batch[UUID, RunRow | None] = Batch(on(history.find), None)
         self.jobs: Batch[UUID, JobRow | None] = Batch(on(job_pages.by_id), None)
         self.last_runs: Batch[UUID, RunRow | None] = Batch(on(history.newest), None)
-        self.last_successes: Batch[UUID, RunRow | None] = Batch(cast("Any", successes), None)
+        self.last_successes: Batch[UUID, RunRow | None] = Batch(on(history.last_successes), None)
         self.in_flight: Batch[UUID, list[RunRow]] = Batch(in_flight, [])
         self.children: Batch[UUID, list[RunRow]] = Batch(children, [])
         self.external: Batch[UUID, ExternalRow | None] = Batch(on(external.of_runs), None)

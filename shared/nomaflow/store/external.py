@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from nomaflow.lifecycle import FINAL_RUN, RunStatus
 from nomaflow.store import history
 from nomaflow.store.history import RunRow
+from nomaflow.store.keyset import Where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,20 +155,26 @@ async def most_recent(
     """Find the run of that name, of the engine or outside, that ended last with that status.
 
     A dry run changed nothing and does not count, nor does one that retried failed batches. By
-    the end, as seed 004's client orders them.
+    the end, as seed 004's client orders them; of a status that is no end, by the start.
     """
+    where = Where()
+    where.add("r.job_name = {} AND r.status = {} AND NOT r.dry_run", name, status)
+    where.add("r.trigger <> 'retry' AND r.started_at IS NOT NULL")
+    over = RunStatus(status) in FINAL_RUN
+    if over:
+        where.add("r.finished_at IS NOT NULL")  # the index of ends has no others
+    else:
+        where.add("r.status IN ('queued', 'running')")
+    outside = {"source": source, "destination": destination}
+    given = {column: value for column, value in outside.items() if value is not None}
+    for column, value in given.items():
+        where.add(f"e.{column} = {{}}", value)
+    more = "JOIN nomaflow.external_runs e ON e.run_id = r.id" if given else ""
+    newest_by = "r.finished_at" if over else "r.started_at"
     row = await db.fetchrow(
-        f"""SELECT {history.COLUMNS} FROM nomaflow.runs r
-            LEFT JOIN nomaflow.external_runs e ON e.run_id = r.id
-            WHERE r.job_name = $1 AND r.status = $2 AND NOT r.dry_run AND r.trigger <> 'retry'
-              AND r.started_at IS NOT NULL
-              AND ($3::text IS NULL OR e.source = $3)
-              AND ($4::text IS NULL OR e.destination = $4)
-            ORDER BY r.finished_at DESC NULLS LAST LIMIT 1""",
-        name,
-        status,
-        source,
-        destination,
+        f"""SELECT {history.COLUMNS} FROM nomaflow.runs r {more}
+            WHERE {where.sql} ORDER BY {newest_by} DESC LIMIT 1""",
+        *where.values,
     )
     return RunRow(*row) if row else None
 

@@ -136,6 +136,9 @@ def _where(wanted: RunFilter) -> Where:
 
 
 def _outside(where: Where, wanted: RunFilter) -> None:
+    if wanted.stale:
+        # Said again outside, so that open runs are looked at alone.
+        where.add("r.kind = 'external' AND r.status = 'running'")
     found = {"e.source": wanted.source, "e.destination": wanted.destination, STALE: wanted.stale}
     for column, value in found.items():
         if value is not None:
@@ -184,22 +187,30 @@ async def find(db: Connection | Database, ids: Sequence[UUID]) -> dict[UUID, Run
     return {row["id"]: RunRow(*row) for row in rows}
 
 
-async def newest(
-    db: Connection | Database, job_ids: Sequence[UUID], status: str | None = None
-) -> dict[UUID, RunRow]:
-    """Read the newest run of each job, or the newest with that status.
+async def newest(db: Connection | Database, job_ids: Sequence[UUID]) -> dict[UUID, RunRow]:
+    """Read the newest run of each job."""
+    return await _one_each(db, job_ids, "true", "queued_at DESC, id DESC")
 
-    Then one that only retried failed batches does not count: it did not do the job anew.
+
+async def last_successes(db: Connection | Database, job_ids: Sequence[UUID]) -> dict[UUID, RunRow]:
+    """Read the run of each job that succeeded last.
+
+    A dry run did nothing, and one that only retried failed batches did not do the job anew.
     """
+    done = "status = 'succeeded' AND NOT dry_run AND trigger <> 'retry' AND finished_at IS NOT NULL"
+    return await _one_each(db, job_ids, done, "finished_at DESC")
+
+
+async def _one_each(
+    db: Connection | Database, job_ids: Sequence[UUID], condition: str, order: str
+) -> dict[UUID, RunRow]:
     rows = await db.fetch(
         f"""SELECT {COLUMNS} FROM nomaflow.jobs j CROSS JOIN LATERAL (
               SELECT * FROM nomaflow.runs
-              WHERE job_name = j.name AND job_id = j.id
-                AND ($2::text IS NULL OR status = $2 AND trigger <> 'retry')
-              ORDER BY queued_at DESC, id DESC LIMIT 1) r
+              WHERE job_name = j.name AND job_id = j.id AND {condition}
+              ORDER BY {order} LIMIT 1) r
             WHERE j.id = ANY ($1::uuid[])""",
         list(job_ids),
-        status,
     )
     return {row["job_id"]: RunRow(*row) for row in rows}
 

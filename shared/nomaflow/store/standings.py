@@ -25,10 +25,14 @@ async def of(connection: Connection | Database, names: Collection[str]) -> dict[
              WHERE j.name = n.name AND r.status IN ('queued', 'running')) AS in_flight
            FROM unnest($1::text[]) AS n (name)
            LEFT JOIN LATERAL (
-             SELECT status, finished_at FROM nomaflow.runs
-             WHERE job_name = n.name AND status IN ('succeeded', 'partial', 'failed', 'aborted')
-               AND NOT dry_run AND trigger <> 'retry'
-             ORDER BY finished_at DESC LIMIT 1) AS e ON true""",
+             SELECT s.status, r.finished_at
+             FROM unnest(ARRAY['succeeded', 'partial', 'failed', 'aborted']) AS s (status)
+             CROSS JOIN LATERAL (
+               SELECT finished_at FROM nomaflow.runs
+               WHERE job_name = n.name AND status = s.status AND finished_at IS NOT NULL
+                 AND NOT dry_run AND trigger <> 'retry'
+               ORDER BY finished_at DESC LIMIT 1) AS r
+             ORDER BY r.finished_at DESC LIMIT 1) AS e ON true""",
         sorted(names),
     )
     return {r["name"]: Standing(r["status"], r["finished_at"], r["in_flight"]) for r in rows}
