@@ -39,3 +39,24 @@ async def test_a_stale_reading_takes_no_job_away(database_url, redis_url, tmp_pa
         slow.may_go_on.set()
         await asyncio.gather(first, second)
         assert await jobs.names(shop.db) == ["j"]
+
+
+async def test_an_edit_of_one_job_does_not_touch_the_others(database_url, redis_url, tmp_path):
+    """A scheduler that serves the clock of one holds its row; an edit of another goes through."""
+    async with workshop(database_url, redis_url, tmp_path / "project") as shop:
+        other = (JOB + SQL).replace('"j"', '"k"')
+        (shop.root / "jobs.toml").write_text(JOB + SQL + other)
+        await catalog.sync(shop.db, shop.bell, shop.project)
+        before = await jobs.file_jobs(shop.db)
+        async with shop.db.transaction() as scheduler:
+            await scheduler.execute("SELECT FROM jobs WHERE name = 'k' FOR NO KEY UPDATE")
+            (shop.root / "jobs.toml").write_text(JOB + SQL.replace("1", "2") + other)
+            async with asyncio.timeout(5):
+                synced = await catalog.sync(shop.db, shop.bell, shop.project)
+            assert synced.changed == ["j"]
+        # One that only stands elsewhere in its file is the same job, found at its new place.
+        (shop.root / "jobs.toml").write_text(other + JOB + SQL.replace("1", "2"))
+        assert (await catalog.sync(shop.db, shop.bell, shop.project)).changed == []
+        after = await jobs.file_jobs(shop.db)
+        assert after["k"].revision == before["k"].revision == 1
+        assert (before["k"].source_line, after["k"].source_line) == (8, 1)

@@ -16,13 +16,15 @@ from nomaflow.errors import Code, NomaflowError
 from nomaflow.in_force import clocks, named_connectors, relations, upstream
 from nomaflow.in_force.connector_changes import hidden_connectors
 from nomaflow.job.spec import JobSpec
-from nomaflow.store import jobs, problems
+from nomaflow.store import jobs, problems, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from uuid import UUID
 
     from nomaflow.broker.bell import Bell
     from nomaflow.project.folder import Project
+    from nomaflow.project.jobs import FileJob
     from nomaflow.store.database import Connection, Database
     from nomaflow.store.jobs import JobRow
 
@@ -80,14 +82,7 @@ async def sync(db: Database, bell: Bell, project: Project, *, timezone: str = "U
         await upstream.keep_calendars(connection, calendars)
         absent += await upstream.missing(connection, declared, calendars)
         hidden = await jobs.shadow(connection, [*declared, *kept])
-        for name, job in declared.items():
-            saved = await jobs.save(
-                connection,
-                _declared(job.spec, "file", BY_FILE, file=job.file, line=job.line),
-            )
-            if saved.changed:
-                changed.append(name)
-            await clocks.set_for(connection, saved.id, job.spec)
+        changed += await _save_files(connection, declared, before)
         removed = [n for n in before if n not in declared and n not in kept]
         for name in removed:
             await jobs.delete(connection, before[name].id, BY_FILE)
@@ -102,6 +97,35 @@ async def sync(db: Database, bell: Bell, project: Project, *, timezone: str = "U
     if changed or removed:
         log.info("jobs loaded from files", changed=changed, removed=removed)
     return Synced(changed, removed, len(rows))
+
+
+async def _save_files(
+    connection: Connection, declared: Mapping[str, FileJob], before: Mapping[str, JobRow]
+) -> list[str]:
+    """Save the jobs that are not yet in force as the files say; answers the changed ones.
+
+    The others are left alone and not even locked: whoever edits one job of thousands must not
+    hold up the clocks of the rest.
+    """
+    changed: list[str] = []
+    moved: list[tuple[UUID, str, int]] = []
+    still = await schedules.standing_still(connection)
+    as_declared = await asyncio.to_thread(
+        lambda: {
+            name: _declared(job.spec, "file", BY_FILE, file=job.file, line=job.line)
+            for name, job in declared.items()
+        }
+    )
+    for name, wanted in as_declared.items():
+        there, job = before.get(name), declared[name]
+        if there is None or there.definition != wanted.definition or there.id in still:
+            saved = await jobs.save(connection, wanted)
+            changed += [name] if saved.changed else []
+            await clocks.set_for(connection, saved.id, job.spec)
+        elif (there.source_file, there.source_line) != (job.file, job.line):
+            moved.append((there.id, job.file, job.line))
+    await jobs.move(connection, moved)
+    return changed
 
 
 async def watch(db: Database, bell: Bell, project: Project, *, timezone: str = "UTC") -> None:

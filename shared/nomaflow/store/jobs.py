@@ -174,7 +174,20 @@ async def save(connection: Connection, job: Declared) -> Saved:
         revision,
     )
     await _keep_revision(connection, old["id"], revision, job)
+    await waits.wake_of_job(connection, old["id"])
     return Saved(old["id"], revision, changed=True, created=gone)
+
+
+async def move(connection: Connection, places: Sequence[tuple[UUID, str, int]]) -> None:
+    """Note where jobs that are as they were are declared now: file and line."""
+    await connection.execute(
+        """UPDATE nomaflow.jobs j SET source_file = k.file, source_line = k.line
+           FROM unnest($1::uuid[], $2::text[], $3::int[]) AS k (id, file, line)
+           WHERE j.id = k.id""",
+        [place[0] for place in places],
+        [place[1] for place in places],
+        [place[2] for place in places],
+    )
 
 
 def _columns(job: Declared) -> tuple[Any, ...]:

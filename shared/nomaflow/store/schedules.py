@@ -85,6 +85,15 @@ async def of_job(connection: Connection | Database, job_id: UUID) -> list[Schedu
     return [ScheduleRow(*r) for r in rows]
 
 
+async def standing_still(connection: Connection | Database) -> set[UUID]:
+    """Jobs with a clock that stopped because no due time could be worked out after its last one."""
+    rows = await connection.fetch(
+        """SELECT DISTINCT job_id FROM nomaflow.schedules
+           WHERE next_fire_at IS NULL AND warning IS NOT NULL AND retired_at IS NULL"""
+    )
+    return {row["job_id"] for row in rows}
+
+
 async def replace(connection: Connection, job_id: UUID, clocks: Sequence[DeclaredSchedule]) -> None:
     """Make these the clocks of the job; one that is gone is retired, and keeps its slots."""
     await connection.execute(
