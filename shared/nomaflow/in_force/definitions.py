@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nomaflow.errors import Code, NomaflowError
@@ -19,11 +20,31 @@ if TYPE_CHECKING:
 
 KEPT = 2_000
 _known: OrderedDict[tuple[UUID, int], JobSpec] = OrderedDict()
+_seen: OrderedDict[str, Seen] = OrderedDict()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A job as this program saw it in force last; it may have changed since."""
+
+    id: UUID
+    name: str
+    revision: int
+    spec: JobSpec
 
 
 def of_job(job: JobRow) -> JobSpec:
     """Return the definition that is in force."""
-    return _parsed((job.id, job.revision), job.definition)
+    spec = _parsed((job.id, job.revision), job.definition)
+    _seen[job.name] = Seen(job.id, job.name, job.revision, spec)
+    if len(_seen) > KEPT:
+        _seen.popitem(last=False)
+    return spec
+
+
+def seen(name: str) -> Seen | None:
+    """Return the job of that name as it was seen last; whoever acts on it looks again."""
+    return _seen.get(name)
 
 
 async def of_run(connection: Connection | Database, job_id: UUID, revision: int) -> JobSpec:
