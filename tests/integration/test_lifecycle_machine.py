@@ -33,7 +33,7 @@ from nomaflow.lifecycle import (
     StepStatus,
 )
 from nomaflow.retry import RetryPolicy
-from nomaflow.store import births, claims, database, logs, runs
+from nomaflow.store import births, claims, database, leases, logs, runs
 from nomaflow.store.births import NewRun, NewStep
 from nomaflow.store.runs import Line
 
@@ -237,7 +237,7 @@ class Life(RuleBasedStateMachine):
             self.house(logs.append(db, run_id, fence, [line])) is not None,
             self.house(logs.progress(db, run_id, fence, 0, {"done": 1})) is not None,
             self.house(logs.note(db, run_id, fence, 0, shown_input={"a": 1})),
-            bool(self.house(claims.renew(db, owner, {run_id: fence}, 600))),
+            bool(self.house(leases.renew(db, owner, {run_id: fence}, 600))),
         ]
         assert answers == [mine] * 4
         if not mine:

@@ -10,7 +10,7 @@ from nomaflow import moves
 from nomaflow.errors import Failure
 from nomaflow.lifecycle import Onward, Result, RunStatus, StepStatus
 from nomaflow.retry import RetryPolicy
-from nomaflow.store import births, claims, database, logs, pulse, runs, step_outputs
+from nomaflow.store import births, claims, database, leases, logs, pulse, runs, step_outputs
 from nomaflow.store.births import NewRun, NewStep
 from nomaflow.store.runs import Line, NewDelivery
 
@@ -189,13 +189,13 @@ async def test_renewal_answers_what_is_still_ours_and_who_wants_it_stopped(db):
     run_id = await born(db)
     (mine,) = await claim(db)
     fences = {run_id: mine.held.fence}
-    (kept,) = await claims.renew(db, "w1", fences, 15)
+    (kept,) = await leases.renew(db, "w1", fences, 15)
     assert (kept.run_id, kept.fence, kept.abort_requested_by) == (run_id, mine.held.fence, None)
     assert await runs.request_abort(db, run_id, "api", "too slow")
-    (kept,) = await claims.renew(db, "w1", fences, 15)
+    (kept,) = await leases.renew(db, "w1", fences, 15)
     assert (kept.abort_requested_by, kept.abort_reason) == ("api", "too slow")
-    assert await claims.renew(db, "w1", {run_id: mine.held.fence - 1}, 15) == []
-    assert await claims.renew(db, "w2", fences, 15) == []
+    assert await leases.renew(db, "w1", {run_id: mine.held.fence - 1}, 15) == []
+    assert await leases.renew(db, "w2", fences, 15) == []
 
 
 async def test_declared_tables_are_the_migrated_ones(database_url):

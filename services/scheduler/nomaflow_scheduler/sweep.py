@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from nomaflow.store import claims, logs, processes, pruning
+from nomaflow.store import leases, logs, processes, pruning
 from nomaflow.store.runs import Line
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Sweep:
         await self._heard(await logs.progress(self.db, self.run_id, self.fence, 0, done))
 
     async def _still_ours(self) -> None:
-        held = await claims.renew(
+        held = await leases.renew(
             self.db, self.owner, {self.run_id: self.fence}, self.lease_seconds
         )
         ours = next(iter(held), None)

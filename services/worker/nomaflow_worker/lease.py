@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Protocol
 import asyncpg
 import structlog
 
-from nomaflow.store import claims, database, pulse
+from nomaflow.store import database, leases, pulse
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from nomaflow.store.claims import Renewed
+    from nomaflow.store.leases import Renewed
 
 log = structlog.get_logger(__name__)
 
@@ -85,7 +85,7 @@ class LeaseKeeper:
                 before = self._owner.fences()
                 async with asyncio.timeout(self._beat):
                     await pulse.beat(connection, self._lease)
-                    answer = await claims.renew(connection, self._worker, before, self._lease)
+                    answer = await leases.renew(connection, self._worker, before, self._lease)
                 self._safe_from(began)
                 self._read(before, answer)
             except Exception as error:  # noqa: BLE001  this thread must not end: leases hang on it
@@ -109,6 +109,7 @@ class LeaseKeeper:
                 "application_name": f"nomaflow lease {self._worker}",
                 "search_path": "nomaflow",
                 "statement_timeout": str(int(self._beat * 1000)),
+                **database.BY_KEY,
             },
         )
 

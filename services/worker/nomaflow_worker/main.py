@@ -33,7 +33,17 @@ from nomaflow_worker.supervisor import Supervisor
 from nomaflow_worker.tools import Limits, Reach, Tools
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nomaflow.store.database import Database
+
+new_event_loop: Callable[[], asyncio.AbstractEventLoop]
+try:
+    import uvloop  # an extra, with which each wait costs half
+except ImportError:
+    new_event_loop = asyncio.new_event_loop
+else:
+    new_event_loop = uvloop.new_event_loop
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +68,8 @@ def main() -> int:
     keys = split(settings.secret_keys or "")
     secrets = Secrets(project, always=(database_url, redis_url, *keys))
     logs.configure("worker", look=settings.log_format, redact=secrets.masked)
-    return asyncio.run(_run(settings, name, project, secrets, database_url, redis_url))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(_run(settings, name, project, secrets, database_url, redis_url))
 
 
 async def _run(
@@ -77,7 +88,11 @@ async def _run(
     default_url = await database.patiently(lambda: roles.default_url(database_url), stop)
     db = await database.patiently(
         lambda: database.connect(
-            database_url, min_size=2, max_size=min(capacity + 4, 20), application="nomaflow worker"
+            database_url,
+            min_size=2,
+            max_size=min(capacity + 4, 20),
+            application="nomaflow worker",
+            plans=database.BY_KEY,
         ),
         stop,
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from nomaflow import moves
-from nomaflow.store import claims
+from nomaflow.store import claims, leases
 from nomaflow_worker.chain import Chain, Stop
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ class Supervisor:
             found = await self._take(room, expired=True)
         if room > len(found):
             found += await self._take(room - len(found), expired=False)
-        while room > len(found) and (turn := await self._take_turn()):
+        more_turns = any(one.takes_turns and not one.rescued for one in found)
+        while more_turns and room > len(found) and (turn := await self._take_turn()):
             found.append(turn)
         return len(found) == room and self.working < self.capacity
 
@@ -238,7 +239,7 @@ class Supervisor:
         if not self._chains:
             return
         try:
-            for asked in await claims.abort_requests(self.tools.db, self.tools.name):
+            for asked in await leases.abort_requests(self.tools.db, self.tools.name):
                 words = moves.abort_words(asked.abort_requested_by, asked.abort_reason)
                 self._stop(asked.run_id, asked.fence, Stop.ABORT, words)
         except (OSError, TimeoutError, *self.tools.db.Error):

@@ -46,7 +46,7 @@ RING_TTL_MS: Final = 60_000
 """A ring nobody answered is forgotten: the run row waits in PostgreSQL, not here."""
 
 
-MOST_RINGS: Final = 4
+MOST_RINGS: Final = 1
 """Rings that may wait in the queue: each costs arq six round trips and says the same."""
 
 _RING = """

@@ -1,4 +1,4 @@
-"""Claims and leases: which worker owns which run, by the database's clock alone."""
+"""Claims: which worker owns which run, by the database's clock alone."""
 
 from __future__ import annotations
 
@@ -87,6 +87,13 @@ _TAKING_TURNS = """
           AND h.started_at IS NOT NULL AND h.finished_at IS NULL))
   ORDER BY priority DESC, queued_at LIMIT $2 FOR UPDATE SKIP LOCKED"""
 
+# What waits, and beside it one that has to be asked for by itself, if there is room for it.
+_WAITING_AND_TURN = f"""
+  WITH plain AS ({_WAITING}
+  ), turn AS ({_TAKING_TURNS.replace("LIMIT $2", "LIMIT (SELECT (count(*) < $2)::int FROM plain)")}
+  )
+  SELECT * FROM plain UNION ALL SELECT * FROM turn"""
+
 
 # For a worker in which so many runs wait for others that it takes only such others.
 def _awaited(due: str) -> str:
@@ -161,6 +168,8 @@ SELECT m.*, extract(epoch FROM clock_timestamp() - m.started_at)::float8 AS elap
    WHERE s.run_id = m.id) AS steps
 FROM mine m ORDER BY m.priority DESC, m.queued_at"""
 
+_CLAIM_NEXT = _CLAIM.format(due=_WAITING_AND_TURN)
+_CLAIM_AWAITED_NEXT = _CLAIM.format(due=_awaited(_WAITING_AND_TURN))
 _CLAIM_WAITING = _CLAIM.format(due=_WAITING)
 _CLAIM_AWAITED = _CLAIM.format(due=_awaited(_WAITING))
 _CLAIM_TURN = _CLAIM.format(due=_TAKING_TURNS)
@@ -181,14 +190,24 @@ async def claim(
 ) -> list[Claimed]:
     """Take up to `limit` runs: waiting ones with their first step started, or expired ones.
 
-    `awaited_only` leaves out waiting ones that no other run waits for.
+    Of those that take turns, or wait for a named lock, one is taken at most; `claim_turn` asks
+    for more. `awaited_only` leaves out waiting ones that no other run waits for.
 
     One statement, so a run is either wholly this worker's or not at all. A run taken over has
     its interrupted step still marked running: `moves.interrupt` decides about it.
     """
-    waiting = _CLAIM_AWAITED if awaited_only else _CLAIM_WAITING
-    statement = _CLAIM_EXPIRED if expired else waiting
-    rows = await connection.fetch(statement, owner, limit, lease_seconds, list(tags))
+    given = (owner, limit, lease_seconds, list(tags))
+    if expired:
+        rows = await connection.fetch(_CLAIM_EXPIRED, *given)
+    else:
+        try:
+            rows = await connection.fetch(
+                _CLAIM_AWAITED_NEXT if awaited_only else _CLAIM_NEXT, *given
+            )
+        except UniqueViolationError:  # another worker was first with the turn
+            rows = await connection.fetch(
+                _CLAIM_AWAITED if awaited_only else _CLAIM_WAITING, *given
+            )
     return [_claimed(row) for row in rows]
 
 
@@ -248,45 +267,3 @@ async def claim_unheard(
     """
     rows = await connection.fetch(_CLAIM_UNHEARD, owner, 1000, lease_seconds, list(known))
     return [replace(_claimed(row), rescued=expired) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class Renewed:
-    """A lease that holds on, and whether someone asked to abort the run meanwhile."""
-
-    run_id: UUID
-    fence: int
-    abort_requested_by: str | None
-    abort_reason: str | None
-
-
-async def renew(
-    connection: Connection | Database, owner: str, held: Mapping[UUID, int], lease_seconds: float
-) -> list[Renewed]:
-    """Prolong these leases of a worker in one statement; a run not in the answer is lost.
-
-    Only what the worker says it is at: a run that it gave up, or whose claim it never heard of,
-    must run out and go to another.
-    """
-    rows = await connection.fetch(
-        """UPDATE nomaflow.runs r
-           SET lease_expires_at = clock_timestamp() + make_interval(secs => $4)
-           FROM unnest($2::uuid[], $3::bigint[]) AS h (id, fence)
-           WHERE r.id = h.id AND r.fence = h.fence AND r.status = 'running' AND lease_owner = $1
-           RETURNING r.id, r.fence, r.abort_requested_by, r.abort_reason""",
-        owner,
-        list(held),
-        list(held.values()),
-        lease_seconds,
-    )
-    return [Renewed(*row) for row in rows]
-
-
-async def abort_requests(connection: Connection | Database, owner: str) -> list[Renewed]:
-    """Runs of this worker that someone asked to abort."""
-    rows = await connection.fetch(
-        """SELECT id, fence, abort_requested_by, abort_reason FROM nomaflow.runs
-           WHERE status = 'running' AND lease_owner = $1 AND abort_requested_at IS NOT NULL""",
-        owner,
-    )
-    return [Renewed(*row) for row in rows]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import asyncpg
 import structlog
 from pydantic_core import from_json, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 log = structlog.get_logger(__name__)
 
@@ -116,8 +116,21 @@ async def _as_it_is(_connection: Connection) -> None:
     """
 
 
+BY_KEY: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""How statements are planned that all look rows up by their keys.
+
+A plan is made once for a connection, perhaps while the tables are empty and reading them whole is
+cheapest; it must still be right when they are not.
+"""
+
+
 async def connect(
-    url: str, *, min_size: int = 1, max_size: int = 10, application: str = "nomaflow"
+    url: str,
+    *,
+    min_size: int = 1,
+    max_size: int = 10,
+    application: str = "nomaflow",
+    plans: Mapping[str, str] | None = None,
 ) -> Database:
     """Open the pool; raises what asyncpg raises when the server cannot be reached."""
     pool = await asyncpg.create_pool(
@@ -134,6 +147,7 @@ async def connect(
             "search_path": "nomaflow",
             "statement_timeout": str(STATEMENT_TIMEOUT_MS),
             "timezone": "UTC",
+            **(plans or {}),
         },
     )
     return Database(pool, url)
