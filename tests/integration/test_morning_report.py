@@ -14,6 +14,7 @@ from nomaflow import installation
 from nomaflow.in_force import catalog
 from nomaflow.installation import By
 from nomaflow.project.folder import Project
+from nomaflow.store import waits
 from nomaflow_scheduler import fire
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "morning-report"
@@ -96,6 +97,7 @@ async def test_it_is_installed_and_the_report_waits_for_the_load(shop):
         )
         load = await shop.run("load-sales")
         assert load["status"] == "succeeded"
+        assert (await waits.wake_since(shop.db, None)).count == 1
         await fire.tick(shop.db, shop.bell, at=now + timedelta(seconds=30))
         outcome, _, run_id = await slot(shop, "morning-report")
         assert outcome == "fired"
