@@ -410,6 +410,21 @@ async def test_the_same_memory_whatever_the_table(mariadb, sqlites, new_pg_url, 
     await back.close()
 
 
+async def test_controls_that_mysql_has_no_escape_for_arrive(to_mariadb):
+    """LOAD DATA would read the escapes of a vertical tab and a form feed as the letters v and f."""
+    await to_mariadb.script(
+        "ops",
+        r"CREATE TABLE v (id int PRIMARY KEY, t text); "
+        r"INSERT INTO v VALUES (1, E'a\x0bb\x0cc\x08d\x1ae\\vf\\\\f')",
+    )
+    for mode in ("overwrite", "append", "upsert"):
+        await to_mariadb.copy("v", "v", mode=mode)
+        row = await to_mariadb.reports.first("SELECT hex(t) AS t FROM v")
+        assert bytes.fromhex(row["t"]) == b"a\x0bb\x0cc\x08d\x1ae\\vf\\\\f"
+        if mode == "overwrite":
+            await to_mariadb.reports.execute("DELETE FROM v")
+
+
 async def test_a_function_stands_between_any_two(to_mariadb, sqlites):
     await to_mariadb.script(
         "ops",

@@ -8,9 +8,17 @@ from contextlib import aclosing
 
 from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.errors import StepError
+from nomaflow.steps.copying import lines
 from nomaflow.steps.copying.kinds import Field, Word
 from nomaflow.steps.copying.naming import quoted
-from nomaflow.steps.copying.origins.base import Origin, Put, Rows, Spelling, batch_size
+from nomaflow.steps.copying.origins.base import (
+    MYSQL,
+    Origin,
+    Put,
+    Rows,
+    Spelling,
+    batch_size,
+)
 from nomaflow.steps.copying.postgres import reading
 from nomaflow.steps.copying.postgres.catalog import Column
 from nomaflow.steps.copying.postgres.columns import COMPLAINT
@@ -52,12 +60,16 @@ class PostgresOrigin(Origin):
         def spell(column: Column, field: Field, number: int) -> str:
             return _text(column, field, number, spelling)
 
+        async def put_for_mysql(portion: bytes) -> None:
+            await put(lines.for_load_data(portion))
+
+        output = put_for_mysql if spelling is MYSQL else put
         connection = await self._connector.raw()
         async with reading.snapshot(self._connector, self._reading) as tail:
             select = f"SELECT {self._values(names, spell)} {tail}\n"
             try:
                 with self._connector.translated():
-                    status = await connection.copy_from_query(select, output=put, format="text")
+                    status = await connection.copy_from_query(select, output=output, format="text")
             except StepError as error:
                 raise self._explained(error) from error.__cause__
         return int(status.rpartition(" ")[2])
