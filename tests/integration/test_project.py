@@ -294,6 +294,14 @@ def test_connectors_are_read_with_their_tokens(tmp_path):
 BAD_CONNECTORS = [
     ('kind = "sql"\nulr = "x"\n', 3, ("connectors", "x", "ulr"), "did you mean `url`?"),
     ('kind = "sql"\n', 1, ("connectors", "x"), "give `url`"),
+    (
+        'kind = "sql"\ndriver = "db2"\n',
+        3,
+        ("connectors", "x", "driver"),
+        "there is no driver `db2`",
+    ),
+    ('kind = "sql"\nurl = "ftp://h/d"\n', 3, ("connectors", "x", "url"), "no scheme `ftp`"),
+    ('kind = "sql"\nurl = "u:pw@h/d"\n', 3, ("connectors", "x", "url"), "begins with no scheme"),
     ('kind = "sqll"\n', 2, ("connectors", "x", "kind"), "`kind` must be one of sql, http, ldap"),
     ('url = "x"\n', 1, ("connectors", "x", "kind"), "`kind` is missing"),
     (

@@ -163,12 +163,21 @@ _ALIASES = {"postgres": "postgresql", "mariadb": "mysql", "sqlserver": "mssql", 
 _EXTRAS = ("mysql", "sqlite", "oracle", "mssql")
 
 
+DIALECTS = tuple(_DRIVERS)
+
+
+def known(word: str) -> str | None:
+    """Return the database that a URL's scheme or a `driver` means, None for an unknown one."""
+    word = word.lower().partition("+")[0]
+    dialect = _ALIASES.get(word, word)
+    return dialect if dialect in _DRIVERS else None
+
+
 def dialect_of(name: str, spec: SqlConnectorSpec) -> str:
     """Which database a connector speaks to; StepError when this version cannot reach it."""
     scheme = (urlsplit(spec.url).scheme if spec.url else spec.driver or "").lower()
-    word = scheme.partition("+")[0]
-    dialect = _ALIASES.get(word, word)
-    if dialect in _DRIVERS:
+    dialect = known(scheme)
+    if dialect is not None:
         return dialect
     what = f"the scheme {scheme!r}" if scheme else "no scheme"
     raise StepError(

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from nomaflow.connectors import spec as connector_spec
+from nomaflow.connectors import sql
 from nomaflow.connectors.spec import ConnectorSpec
 from nomaflow.job.problems import Path, did_you_mean, real_path, sentence, written
 from nomaflow.language import template
@@ -18,6 +19,7 @@ from nomaflow.project.jobs import FileProblem
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _KEYS = ("connectors", "env")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _OR_A_TOKEN = ("constrained-str",)
 
 
@@ -90,6 +92,7 @@ def problems_of(name: str, table: Any) -> Iterator[tuple[Path, str]]:
         connector_spec.parse(table)
     except ValidationError as error:
         yield from ((path, whose + words) for path, words in _misfits(error, table))
+    yield from ((path, whose + words) for path, words in _unreachable(table))
     for key, value in table.items():
         if key == "queries":
             continue
@@ -97,6 +100,23 @@ def problems_of(name: str, table: Any) -> Iterator[tuple[Path, str]]:
             yield (key, *wrong.path), whose + wrong.message
         if not template.problems(value):
             yield from _foreign(key, value, whose)
+
+
+def _unreachable(table: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """A database that no driver here speaks to; what a `${...}` says is known when it is used."""
+    if table.get("kind") != "sql":
+        return
+    driver, url = table.get("driver"), table.get("url")
+    known = f"; there is {', '.join(sql.DIALECTS)}"
+    if isinstance(driver, str) and "${" not in driver and sql.known(driver) is None:
+        yield ("driver",), f"there is no driver `{driver[:40]}`{known}"
+    if isinstance(url, str) and not url.startswith("${"):
+        # Without a scheme the beginning may be a password.
+        scheme = _SCHEME.match(url)
+        if scheme is None:
+            yield ("url",), "`url` begins with no scheme, such as postgresql://"
+        elif sql.known(scheme[1]) is None:
+            yield ("url",), f"there is no scheme `{scheme[1][:40]}`{known}"
 
 
 def _misfits(error: ValidationError, table: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
