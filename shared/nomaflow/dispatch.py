@@ -12,7 +12,7 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nomaflow import birth, lineage, moves, overlap
+from nomaflow import birth, lifecycle, lineage, moves, overlap
 from nomaflow.clock import dependencies
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.in_force import definitions
@@ -178,7 +178,7 @@ async def end_for(connection: Connection, other: InFlight, why: str) -> None:
     asked = await runs.request_abort(connection, other.run_id, "nomaflow", why)
     held = await runs.held(connection, other.run_id)
     if asked and held and held.status is RunStatus.QUEUED:
-        words = moves.abort_words(asked.by, asked.reason)
+        words = lifecycle.abort_words(asked.by, asked.reason)
         await runs.apply(connection, moves.abort(held, words))
 
 
@@ -221,7 +221,7 @@ async def _abort(db: Database, bell: Bell, run_id: UUID, by: str, reason: str | 
         if held.status is RunStatus.RUNNING and not asked.orphaned:
             bell.abort(run_id)
             return RunStatus.RUNNING
-        words = moves.abort_words(asked.by, asked.reason)
+        words = lifecycle.abort_words(asked.by, asked.reason)
         seq = await runs.apply(db, moves.abort(held, words))
         if seq is not None:
             bell.news(run_id, seq, RunStatus.ABORTED.value)

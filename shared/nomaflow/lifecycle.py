@@ -216,3 +216,9 @@ class Onward:
     skips: tuple[tuple[int, str], ...] = ()
     opens: int | None = None
     input: Any = None
+
+
+def abort_words(by: str | None, reason: str | None) -> str:
+    """Say who ended a run and why, as its history keeps it."""
+    who = f"aborted by {by or 'unknown'}"
+    return f"{who}: {reason}" if reason else who

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nomaflow import retry
+from nomaflow.errors import Failure
 from nomaflow.lifecycle import (
     FINAL_STEP,
     MAX_INTERRUPTIONS,
@@ -26,7 +27,6 @@ from nomaflow.lifecycle import (
 )
 
 if TYPE_CHECKING:
-    from nomaflow.errors import Failure
     from nomaflow.retry import RetryPolicy
 
 R, S = RunStatus, StepStatus
@@ -69,11 +69,11 @@ def _onward(held: Held, closing: StepChange, onward: Onward) -> Move:
     if onward.opens is not None:
         opened = _opening(by_position[onward.opens], onward.input)
         return _move(held, R.RUNNING, closing, *passed, opened)
-    return _completed(held, closing, *passed)
+    return finish(held, closing, *passed)
 
 
-def _completed(held: Held, *closing: StepChange) -> Move:
-    """End a run whose chain came to its end: `partial` where a link left something undone."""
+def finish(held: Held, *closing: StepChange) -> Move:
+    """End a run that has no link left to open: `partial` where one left something undone."""
     links: tuple[StepState | StepChange, ...] = (*held.steps, *closing)
     undone = [why for link in links if (why := _undone(link))]
     if undone:
@@ -110,11 +110,6 @@ def succeed(held: Held, result: Result, onward: Onward) -> Move:
 def skip(held: Held, reason: str, onward: Onward) -> Move:
     """Pass over the link that the claim opened: its condition is false."""
     return _onward(held, _change(_running(held), S.SKIPPED, reason=reason), onward)
-
-
-def finish(held: Held) -> Move:
-    """End a run that has no link left to open (every one disabled)."""
-    return _completed(held)
 
 
 def fail(
@@ -204,17 +199,8 @@ def interrupt(
     """
     step = _running(held)
     count = step.interruptions + 1
-    error = {
-        "type": "Interrupted",
-        "message": why,
-        "traceback": None,
-        "retryable": True,
-        "category": "error",
-        "retry_after": None,
-        "http_status": None,
-    }
     facts: dict[str, Any] = {
-        "error": error,
+        "error": Failure("Interrupted", why).as_json(),
         "ended_try": S.FAILED,
         "interruptions": count,
         "worker": worker,
@@ -302,12 +288,6 @@ def abort(held: Held, reason: str, *, shown: Any = None) -> Move:
         if s.status not in FINAL_STEP
     )
     return _move(held, R.ABORTED, *steps, reason=reason)
-
-
-def abort_words(by: str | None, reason: str | None) -> str:
-    """Say who ended a run and why, as its history keeps it."""
-    who = f"aborted by {by or 'unknown'}"
-    return f"{who}: {reason}" if reason else who
 
 
 def _running(held: Held) -> StepState:

@@ -12,8 +12,8 @@ import structlog
 from nomaflow.errors import StepError
 from nomaflow.in_force.known_connectors import names_in
 from nomaflow.store import logs
-from nomaflow_worker import preview
 from nomaflow_worker.context import Context
+from nomaflow_worker.showing import Showing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,7 +161,7 @@ class Attempt:
 
     async def _write_input(self, position: int, shown: Mapping[str, Any]) -> None:
         tools = self._tools
-        brief = preview.of(tools.secrets.masker().value(dict(shown)), tools.limits.truncate_bytes)
+        brief = Showing(tools).brief(shown)
         with contextlib.suppress(OSError, TimeoutError, *tools.db.Error):
             await logs.note(
                 tools.db,

@@ -14,21 +14,17 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from nomaflow import dispatch, lifecycle, moves
-from nomaflow.errors import ClaimLostError, Failure, NomaflowError, StepError
-from nomaflow.in_force import definitions
-from nomaflow.lifecycle import Onward, RunStatus, StepStatus
+from nomaflow.errors import ClaimLostError, NomaflowError, StepError
+from nomaflow.lifecycle import RunStatus, StepStatus
 from nomaflow.steps.base import EarlierStep
-from nomaflow.store import logs, step_outputs, watermarks
-from nomaflow_worker import alarms, preview, rendering
+from nomaflow_worker import alarms, beginning
 from nomaflow_worker.attempt import Attempt, Outcome
-from nomaflow_worker.context import application
 from nomaflow_worker.journal import Journal
 from nomaflow_worker.lookahead import Lookahead
 from nomaflow_worker.record import LostClaimError, Record, UnwritableError
+from nomaflow_worker.showing import Showing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from nomaflow.job.spec import JobSpec, StepSpec
     from nomaflow.lifecycle import Held, Move, StepState
     from nomaflow.steps.base import StepResult
@@ -74,6 +70,7 @@ class Chain:
         )
         self.record = Record(tools.db, tools.bell, tools.committer, claimed.held, self.journal)
         self._attempt = Attempt(tools, claimed, self.journal, self.outputs)
+        self._showing = Showing(tools)
         self._stop_words = ""
         self._nudged = asyncio.Event()
         self._shown: Any = None
@@ -107,45 +104,33 @@ class Chain:
         """Execute until the run is over, handed back, or lost."""
         clock: asyncio.TimerHandle | None = None
         try:
-            spec = await self._definition()
+            spec = await beginning.definition(self.tools, self.record, self.claimed)
             left = max(spec.timeout_seconds - self.claimed.elapsed_seconds, 0)
             clock = asyncio.get_running_loop().call_later(
                 left, self.stop, Stop.TIME_UP, f"timeout after {spec.timeout_seconds:g} s"
             )
             if (by := self.claimed.abort_requested_by) is not None:
-                self.stop(Stop.ABORT, moves.abort_words(by, self.claimed.abort_reason))
+                self.stop(Stop.ABORT, lifecycle.abort_words(by, self.claimed.abort_reason))
             await self._live(spec)
         except LostClaimError:
             self._log.warning("the run is no longer this worker's; nothing more is written")
         except Exception as error:  # noqa: BLE001  nothing may leave a run without an owner
             self._log.exception("the run could not be carried on")
             with contextlib.suppress(LostClaimError, UnwritableError):
-                await self.record.write(moves.give_up(self.held, self._masked(error)))
+                await self.record.write(moves.give_up(self.held, self._showing.failure(error)))
                 await self._end_children("its parent run could not be carried on")
         finally:
             if clock is not None:
                 clock.cancel()
             await self.journal.stop()
 
-    async def _definition(self) -> JobSpec:
-        job_id, revision = self.claimed.job_id, self.claimed.job_revision
-        if job_id is None or revision is None:
-            raise StepError("the job of this run was removed before it could run")
-        return await self.record.read(lambda: definitions.of_run(self.tools.db, job_id, revision))
-
-    async def _watermarks(self, spec: JobSpec) -> Mapping[str, str]:
-        """Read the job's watermarks once, where something may look at them."""
-        if not rendering.reads_state(self.claimed, spec):
-            return {}
-        job = self.claimed.job_name
-        return await self.record.read(lambda: watermarks.of_job(self.tools.db, job))
-
     async def _live(self, spec: JobSpec) -> None:
-        marks = self._attempt.state = await self._watermarks(spec)
+        marks = await beginning.state(self.tools, self.record, self.claimed, spec)
+        self._attempt.state = marks
         self._ahead = Lookahead(self.tools, self.claimed, spec, self.outputs, marks)
         steps = {step.name: step for step in spec.steps}
         if any(s.status in lifecycle.FINAL_STEP for s in self.held.steps):
-            await self._remember()
+            self.outputs |= await beginning.remember(self.tools, self.record, self.held.run_id)
         if self.claimed.rescued and self.claimed.opened is None:
             await self._rescue(spec, steps)
         while self.held.status is RunStatus.RUNNING:
@@ -168,7 +153,7 @@ class Chain:
         try:
             if not self._ahead.wanted(step):
                 self._say("INFO", f"step `{step.name}` skipped: its condition is false", step)
-                onward = self._onward(step)
+                onward = self._ahead.onward(self.held, step)
                 move = moves.skip(self.held, lifecycle.SKIPPED_CONDITION, onward)
                 await self._write(move, spec)
                 return
@@ -182,7 +167,7 @@ class Chain:
                 return
             outcome = await self._attempt.run(step, state, prepared)
             self._calls = False
-        self._shown = self._brief(outcome.shown)
+        self._shown = self._showing.brief(outcome.shown)
         if isinstance(outcome.error, ClaimLostError):
             self.stop(Stop.LOST)  # frozen for so long that anyone may have claimed the run
         if self.stopping is not None and outcome.result is None:
@@ -201,29 +186,17 @@ class Chain:
         self.outputs[step.name] = EarlierStep(
             step.name, "succeeded", result.output, result.rows_affected
         )
-        masker = self.tools.secrets.masker()
-        masked = masker.value(result.output)
-        shown = masked if result.shown is None else masker.value(dict(result.shown))
-        brief = preview.of(shown, self.tools.limits.truncate_bytes)
-        done = lifecycle.Result(
-            output=brief,
-            whole_output=None if brief is masked else masked,
-            summary=masker.text(result.summary)[:500],
-            rows_affected=result.rows_affected,
-            input=self._shown,
-            reason=masker.text(result.reason) if result.reason else None,
-            watermarks=masker.value(dict(result.watermarks)) or None,
-        )
+        done = self._showing.result(result, self._shown)
         words = f" · {done.summary}" if done.summary else ""
         self._say("INFO", f"step `{step.name}` succeeded{words}", step)
-        return moves.succeed(self.held, done, self._onward(step))
+        return moves.succeed(self.held, done, self._ahead.onward(self.held, step))
 
     def _failed(self, spec: JobSpec, step: StepSpec, outcome: Outcome) -> Move:
         error = outcome.error or StepError("the step ended without a result")
         output = error.output if isinstance(error, StepError) else None
         if output:
             self.outputs[step.name] = EarlierStep(step.name, "failed", output)
-        failure = self._masked(error)
+        failure = self._showing.failure(error)
         self._say("ERROR", f"step `{step.name}` failed: {failure.message}", step)
         if failure.traceback:
             self._say("DEBUG", failure.traceback, step)
@@ -232,9 +205,9 @@ class Chain:
             failure,
             spec.retry_for(step),
             shown=self._shown,
-            output=self._brief(output),
+            output=self._showing.brief(output),
             continue_on_error=step.continue_on_error,
-            onward=self._onward(step) if step.continue_on_error else None,
+            onward=self._ahead.onward(self.held, step) if step.continue_on_error else None,
         )
         if move.steps[0].status is StepStatus.RETRYING:
             self._say("WARNING", f"step `{step.name}`: {move.steps[0].reason}", step)
@@ -274,22 +247,13 @@ class Chain:
                 raise LostClaimError
         await self._write(move, spec)
 
-    async def _remember(self) -> None:
-        """Read what earlier steps put out, whole: this chain did not run them itself."""
-        run_id = self.claimed.run_id
-        found = await self.record.read(lambda: step_outputs.of_run(self.tools.db, run_id))
-        for name, earlier in found.items():
-            self.outputs[name] = EarlierStep(
-                name, earlier["status"], earlier["output"], earlier["rows_affected"]
-            )
-
     async def _rescue(self, spec: JobSpec, steps: dict[str, StepSpec]) -> None:
         """Go on with the step that a dead worker left running."""
         state = self.held.current
         if state is None or state.status is not StepStatus.RUNNING:
             return
         step = steps[state.name]
-        await self._end_left_behind(step, state)
+        await beginning.end_left_behind(self.tools, self.record, self.held.run_id, state)
         if self.stopping is not None:
             return
         why = "its worker is gone"
@@ -307,16 +271,6 @@ class Chain:
         await self._write(move, spec)
         if move.status is RunStatus.RUNNING and move.wait_seconds > 0:
             await self._back_off(spec, move.wait_seconds)
-
-    async def _end_left_behind(self, step: StepSpec, state: StepState) -> None:
-        """End server processes that still work for a step nobody carries out any more."""
-        run_id, position = self.claimed.run_id, state.position
-        found = await self.record.read(lambda: logs.backends_of(self.tools.db, run_id, position))
-        used = {backend["connector"] for backend in found}
-        await self.tools.connections.look(self.tools.db, used)
-        for backend in found:
-            name = backend.get("application") or application(run_id, step.name)
-            await self.tools.connections.terminate(backend["connector"], backend["pid"], name)
 
     # Small things said often
 
@@ -340,18 +294,6 @@ class Chain:
             await dispatch.abort_children(
                 self.tools.db, self.tools.bell, self.claimed.run_id, by="nomaflow", reason=why
             )
-
-    def _onward(self, after: StepSpec) -> Onward:
-        return self._ahead.onward(self.held, after, self._brief)
-
-    def _brief(self, value: Any) -> Any:
-        if value is None:
-            return None
-        masked = self.tools.secrets.masker().value(dict(value))
-        return preview.of(masked, self.tools.limits.truncate_bytes)
-
-    def _masked(self, error: BaseException) -> Failure:
-        return Failure(**self.tools.secrets.masker().value(Failure.of(error).as_json()))
 
     def _say(self, level: str, message: str, step: StepSpec | None) -> None:
         self.journal.write(level, message, step.name if step else None)

@@ -6,14 +6,15 @@ chain of n steps costs n + 2 commits and a step that is passed over is never see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from nomaflow import lifecycle
 from nomaflow.errors import NomaflowError, StepError
 from nomaflow.language import expression
 from nomaflow.lifecycle import Onward
 from nomaflow_worker import rendering
+from nomaflow_worker.showing import Showing
 
 if TYPE_CHECKING:
     from nomaflow.job.spec import JobSpec, StepSpec
@@ -36,11 +37,10 @@ class Lookahead:
     ) -> None:
         self._tools, self._claimed, self._spec = tools, claimed, spec
         self._outputs, self._state = outputs, state
+        self._showing = Showing(tools)
         self._ready: tuple[int, rendering.Prepared] | None = None
 
-    def onward(
-        self, held: Held, after: StepSpec, brief: Callable[[Mapping[str, Any]], Any]
-    ) -> Onward:
+    def onward(self, held: Held, after: StepSpec) -> Onward:
         """Pass over steps whose condition is false and name the next to open, with its input."""
         states = {state.name: state for state in held.steps}
         skips: list[tuple[int, str]] = []
@@ -57,7 +57,7 @@ class Lookahead:
             except (NomaflowError, StepError):  # the step itself will say so when it runs
                 return Onward(tuple(skips), state.position)
             self._ready = (state.position, prepared)
-            return Onward(tuple(skips), state.position, brief(prepared.shown))
+            return Onward(tuple(skips), state.position, self._showing.brief(prepared.shown))
         return Onward(tuple(skips))
 
     def ready(self, step: StepSpec, state: StepState) -> rendering.Prepared:

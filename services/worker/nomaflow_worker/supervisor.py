@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from nomaflow import moves
+from nomaflow import lifecycle
 from nomaflow.store import claims, leases
 from nomaflow_worker.chain import Chain, Stop
 
@@ -228,7 +228,7 @@ class Supervisor:
         """Stop a run that someone wants ended."""
         fence = self.fences().get(run_id)
         if fence is not None:
-            self._soon(self._stop, run_id, fence, Stop.ABORT, moves.abort_words(by, reason))
+            self._soon(self._stop, run_id, fence, Stop.ABORT, lifecycle.abort_words(by, reason))
 
     def extend(self, deadline: float) -> None:
         """Let python children live until `deadline` (monotonic seconds)."""
@@ -240,7 +240,7 @@ class Supervisor:
             return
         try:
             for asked in await leases.abort_requests(self.tools.db, self.tools.name):
-                words = moves.abort_words(asked.abort_requested_by, asked.abort_reason)
+                words = lifecycle.abort_words(asked.abort_requested_by, asked.abort_reason)
                 self._stop(asked.run_id, asked.fence, Stop.ABORT, words)
         except (OSError, TimeoutError, *self.tools.db.Error):
             return  # the lease thread hears of it with its next beat
