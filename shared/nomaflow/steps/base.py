@@ -14,8 +14,11 @@ from nomaflow.connectors.http.client import HttpClient
 from nomaflow.connectors.ldap.connector import LdapSettings
 from nomaflow.connectors.spec import LdapConnectorSpec
 from nomaflow.connectors.sql import SqlConnector
+from nomaflow.errors import StepError
 
 Interrupt = Literal["retry", "fail"]
+MOST_ROWS = 10**14
+"""Rows that one step may count: so many, of every step of a run, still have a sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,13 @@ class StepResult:
     reason: str | None = None
     watermarks: Mapping[str, str] = field(default_factory=dict)
     shown: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a count that history cannot add up."""
+        if self.rows_affected is not None and not 0 <= self.rows_affected <= MOST_ROWS:
+            said = self.rows_affected if abs(self.rows_affected) < MOST_ROWS**2 else "so many"
+            words = f"{said} rows are no count of rows: it is from 0 to {MOST_ROWS}"
+            raise StepError(words, retryable=False)
 
 
 @dataclass(frozen=True, slots=True)
