@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from copying import Pair
+from test_copy_options import calling
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MB = 1_000_000
@@ -56,3 +57,17 @@ async def test_a_copy_takes_the_same_memory_whatever_the_table(pair, mode):
         result = await pair.copy("wide", "wide", mode=mode)
     assert result.output["source_rows"] == ROWS
     assert seen["over"] < 32 * MB, seen
+
+
+async def test_a_function_that_makes_much_of_little_takes_no_more(pair):
+    await pair.script(
+        "ops", "CREATE TABLE small AS SELECT g AS id FROM generate_series(1, 150000) g"
+    )
+    python = calling(lambda row: {"id": row["id"], "body": "b" * 500})
+    some = {"query": "SELECT * FROM small WHERE id <= 30000"}
+    await pair.copy(some, "grown", transform="m:f", python=python)
+    async with peak() as seen:
+        result = await pair.copy("small", "grown", transform="m:f", python=python)
+    assert result.output["target_rows"] == 150_000
+    # The function itself runs in this process here: a portion of its rows is in it too.
+    assert seen["over"] < 64 * MB, seen

@@ -102,7 +102,7 @@ async def test_a_function_changes_renames_and_drops_rows(pair):
         (lambda row: {**row, "odd": 1}, "no column 'odd'"),
         (lambda row: [row], "answered list for row 1"),
         (lambda row: {**row, "name": object()}, "type object cannot be copied"),
-        (lambda row: {**row, "id": "many"}, "'id' holds 'many' in row 1"),
+        (lambda row: {**row, "id": "many"}, r"'id' .*holds 'many' in row 1"),
         (lambda row: row if row["id"] < 3 else {"id": 1}, "other columns for row 3"),
         (lambda row: {**row, "name": "\0"}, "0x00"),
         (lambda row: {**row, "day": NOON}, r"'day' .*2024-01-01 12:00:00"),

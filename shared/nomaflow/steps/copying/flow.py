@@ -17,9 +17,9 @@ Read = Callable[[Callable[[P], Awaitable[None]]], Awaitable[int]]
 class Flow(Generic[P]):
     """What the source has given and the target has not taken yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, portions: int = PORTIONS) -> None:
         self._portions: asyncio.Queue[tuple[P] | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(PORTIONS)
+        self._room = asyncio.Semaphore(portions)
 
     async def put(self, portion: P) -> None:
         """Give a portion; waits for room."""

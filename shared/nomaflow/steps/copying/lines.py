@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 _SPECIAL = re.compile(r"[\\\t\n\r]")
@@ -42,6 +42,17 @@ def _escaped(cell: str) -> str:
     if _SPECIAL.search(cell) is None:
         return cell
     return _SPECIAL.sub(lambda found: _ESCAPES[found.group()], cell)
+
+
+def pieces(portion: bytes, size: int) -> Iterator[bytes]:
+    """Whole lines in pieces of about `size` bytes; a longer line is a piece of its own."""
+    start = 0
+    while len(portion) - start > size:
+        end = portion.rfind(b"\n", start, start + size) + 1 or portion.index(b"\n", start) + 1
+        yield portion[start:end]
+        start = end
+    if start < len(portion):
+        yield portion[start:]
 
 
 def for_load_data(portion: bytes) -> bytes:

@@ -23,10 +23,10 @@ def pack(columns: Sequence[Sequence[Any]]) -> bytes:
     return json.dumps(packed, separators=(",", ":")).encode()
 
 
-def unpack(packed: bytes | memoryview) -> list[list[Any]]:
+def unpack(packed: bytes) -> list[list[Any]]:
     """What `pack` was given; ValueError for what it did not write."""
     try:
-        return [[_unpacked(cell) for cell in column] for column in json.loads(bytes(packed))]
+        return [[_unpacked(cell) for cell in column] for column in json.loads(packed)]
     except (TypeError, KeyError, ArithmeticError) as error:
         raise ValueError(f"not what was packed: {error!r}") from None
 

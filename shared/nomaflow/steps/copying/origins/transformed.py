@@ -15,7 +15,7 @@ from typing import Any
 
 from nomaflow.errors import StepError
 from nomaflow.steps.base import PythonCall
-from nomaflow.steps.copying import cells
+from nomaflow.steps.copying import cells, lines
 from nomaflow.steps.copying.flow import Flow
 from nomaflow.steps.copying.function import packed
 from nomaflow.steps.copying.function.words import HEAD, Column, Given, Wanted, kinds_from_json
@@ -27,7 +27,11 @@ from nomaflow.steps.copying.origins.base import FUNCTION, POSTGRES, Origin, Put,
 _AHEAD = 4
 """Portions that are with the function or on their way to it."""
 
+_ANSWERS = 2
+"""Answers that wait for the target: a function may make much of little."""
+
 _PORTION_BYTES = 200_000
+_PORTION_ROWS = 8_000
 _TEXT = Kind(Word.TEXT)
 
 
@@ -46,7 +50,7 @@ class Transformed(Origin):
         self._wanted = wanted
         self._given = Given(inner.fields, "values" if inner.holds_anything else "lines")
         self._portions: Flow[bytes] = Flow()
-        self._answers: Flow[memoryview] = Flow()
+        self._answers: Flow[bytes] = Flow(_ANSWERS)
         self._ahead = asyncio.Semaphore(_AHEAD)
         loop = asyncio.get_running_loop()
         self._made: asyncio.Future[dict[str, Kind]] = loop.create_future()
@@ -125,7 +129,8 @@ class Transformed(Origin):
         prefix = spelling.hex_prefix
         self._asked.set_result(Wanted(columns, "lines", prefix, is_strict=not is_postgres))
         async for answer in self._answers.portions():
-            await put(bytes(answer))
+            for piece in lines.pieces(answer, _PORTION_BYTES):
+                await put(piece)
         return await self._ended()
 
     def _column(self, name: str) -> Column:
@@ -176,13 +181,18 @@ class Transformed(Origin):
             waiting.append(portion)
             size += len(portion)
             if size >= _PORTION_BYTES:
-                await self._portions.put(b"".join(waiting))
-                waiting.clear()
-                size = 0
+                await give()
+
+        async def give() -> None:
+            nonlocal size
+            whole, size = b"".join(waiting), 0
+            waiting.clear()
+            most = len(whole) * _PORTION_ROWS // max(whole.count(b"\n"), 1)
+            for piece in lines.pieces(whole, max(1, min(most, len(whole)))):
+                await self._portions.put(piece)
 
         rows = await self._inner.send(self._given.names, FUNCTION, put)
-        if waiting:
-            await self._portions.put(b"".join(waiting))
+        await give()
         return rows
 
     async def _read_values(self) -> int:
@@ -217,7 +227,7 @@ class Transformed(Origin):
         self._ahead.release()
         self.dropped += rows - kept
         if kept:
-            await self._answers.put(memoryview(answer)[HEAD.size :])
+            await self._answers.put(answer[HEAD.size :])
 
     def _error(self, words: str) -> StepError:
         return StepError(f"{self._orders.transform} {words}", retryable=False)
