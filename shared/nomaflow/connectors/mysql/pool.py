@@ -34,8 +34,9 @@ class MysqlConnections(Connections[Server]):
         connection = await self._opened(self.connect_seconds)
         try:
             await connection.one_statement_at_a_time()
-            answer = await connection.say("SELECT @@SESSION.sql_mode")
-            connection.mode = _strict(answer.rows[0][0])
+            answer = await connection.say("SELECT @@SESSION.sql_mode, @@max_allowed_packet")
+            mode, connection.longest = answer.rows[0]
+            connection.mode = _strict(mode)
         except mysql_errors.DRIVER as error:
             connection.close()
             raise self._refused(error) from None

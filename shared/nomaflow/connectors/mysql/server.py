@@ -10,8 +10,9 @@ from typing import Any
 
 from asyncmy import errors
 from asyncmy.connection import Connection
-from asyncmy.constants.CLIENT import SSL
+from asyncmy.constants.CLIENT import DEPRECATE_EOF, SSL
 from asyncmy.constants.CR import CR_AUTH_PLUGIN_CANNOT_LOAD, CR_SSL_CONNECTION_ERROR
+from asyncmy.constants.ER import NET_PACKET_TOO_LARGE
 from asyncmy.cursors import Cursor, SSCursor
 from asyncmy.errors import InterfaceError
 from asyncmy.protocol import OKPacketWrapper
@@ -21,6 +22,8 @@ _PACKET = 1_000_000  # bytes; the driver numbers packets and cannot split one of
 _MULTI_STATEMENTS_OFF = struct.pack("<H", 1)
 _TELLS_THE_PASSWORD = frozenset({b"mysql_clear_password", b"mysql_old_password", b"dialog"})
 _IN_TRANSACTION, _NO_BACKSLASH = 0x1, 0x200  # SERVER_STATUS_ flags
+_BATCH_BYTES = 500_000
+"""Where a batch ends though fewer rows came than were asked for: rows may have megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,16 @@ class Server(Connection):  # type: ignore[misc]  # compiled, without types
     _ssl_context: Any
     prefers_tls = False
     mode = ""
+    longest = 0
+    """Bytes that the server takes as one statement (max_allowed_packet); 0: not asked yet."""
     is_working = False
     """Whether a statement of a step was sent and its answer is not read to the end."""
 
     async def _get_server_information(self) -> None:
         await super()._get_server_information()
+        # Without it the end of the rows is told by its length. With it asyncmy takes a row whose
+        # first value has 16 MB or more for the end, and waits for ever for what comes after it.
+        self.server_capabilities &= ~DEPRECATE_EOF
         if self._ssl_context is None or self.server_capabilities & SSL:
             return
         if not self.prefers_tls:
@@ -111,7 +119,7 @@ class Server(Connection):  # type: ignore[misc]  # compiled, without types
     async def say(self, text: str) -> Answer:
         """Run one statement and read its whole answer; the first one where there are several."""
         cursor = _Quiet(self)
-        await cursor.execute(text)
+        await cursor.execute(self._sendable(text))
         fields = tuple(cursor.description or ())
         rows = await cursor.fetchall() if fields else ()
         changed, warned = int(cursor.rowcount), int(self._result.warning_count)
@@ -138,6 +146,18 @@ class Server(Connection):  # type: ignore[misc]  # compiled, without types
         self.server_status = answer.server_status
         return Answer((), (), int(answer.affected_rows), int(answer.warning_count))
 
+    def _sendable(self, text: str) -> str:
+        """The statement, unless the server would hang up on it for its length."""
+        if self.longest and len(text) * 4 >= self.longest:
+            size = len(text.encode()) + 1
+            if size > self.longest:
+                raise errors.ProgrammingError(
+                    NET_PACKET_TOO_LARGE,
+                    f"a statement of {size} bytes is longer than the server's max_allowed_packet "
+                    f"of {self.longest}",
+                )
+        return text
+
     async def warnings(self) -> list[int]:
         """Numbers of the warnings that the last statement left."""
         return [int(row[1]) for row in await self.show_warnings()]
@@ -145,7 +165,7 @@ class Server(Connection):  # type: ignore[misc]  # compiled, without types
     async def ask(self, text: str) -> Reading:
         """Run one statement whose rows are read by the batch."""
         cursor = SSCursor(self)
-        await cursor.execute(text)
+        await cursor.execute(self._sendable(text))
         return Reading(self, cursor)
 
 
@@ -161,12 +181,21 @@ class Reading:
         self.fields: Sequence[Sequence[Any]] = tuple(cursor.description or ())
 
     async def next(self, batch: int) -> list[Any]:
-        """At most `batch` rows; none at the end."""
+        """At most `batch` rows, fewer when they are large; none at the end."""
         transport = self._server._transport  # noqa: SLF001
         if transport is None:
             raise ConnectionResetError("the connection is closed")
         transport.resume_reading()
-        rows: list[Any] = await self._cursor.fetchmany(batch)
+        rows: list[Any] = []
+        room = _BATCH_BYTES
+        while len(rows) < batch and room > 0:
+            row = await self._cursor.read_next()
+            if row is None:
+                break
+            beside = self._server._result._take_pending_rows(batch - len(rows) - 1)  # noqa: SLF001
+            room -= _size(row) + len(beside) * (_size(beside[-1]) if beside else 0)
+            rows.append(row)
+            rows.extend(beside)
         if rows and self._server._transport is not None:  # noqa: SLF001
             transport.pause_reading()
         return rows
@@ -174,3 +203,7 @@ class Reading:
     async def end(self) -> None:
         """Leave the connection ready for the next statement."""
         await self._cursor.close()
+
+
+def _size(row: Sequence[Any]) -> int:
+    return sum(len(cell) if isinstance(cell, str | bytes) else 8 for cell in row)

@@ -109,10 +109,16 @@ async def batch_size(
     connector: SqlConnector, select: str, params: Mapping[str, Any], most: int
 ) -> int:
     """How many rows make half a megabyte, by the width of the first few; at most `most`."""
-    async with aclosing(connector.batches(f"{select}\nLIMIT {_SAMPLE}", params, _SAMPLE)) as found:
-        sample = [row async for _, rows in found for row in rows]
-    width = sum(len(cell) if isinstance(cell, str | bytes) else 8 for row in sample for cell in row)
-    return max(1, min(most, _PORTION_BYTES * max(len(sample), 1) // max(width, 1)))
+    count = width = 0
+    async with aclosing(connector.batches(f"{select}\nLIMIT {_SAMPLE}", params, 1)) as found:
+        async for _, rows in found:
+            count += len(rows)
+            width += sum(
+                len(cell) if isinstance(cell, str | bytes) else 8 for row in rows for cell in row
+            )
+            if width > _PORTION_BYTES:
+                break
+    return max(1, min(most, _PORTION_BYTES * max(count, 1) // max(width, 1)))
 
 
 def _spelled(field: Field, texts: cells.Texts, spelling: Spelling) -> cells.Texts:

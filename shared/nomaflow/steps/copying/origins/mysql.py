@@ -8,16 +8,21 @@ from typing import Any
 
 from nomaflow.connectors.mysql.connector import MysqlConnector
 from nomaflow.errors import StepError
-from nomaflow.steps.copying import dress
+from nomaflow.steps.copying import cells, dress, lines
 from nomaflow.steps.copying.kinds import Field, Word
 from nomaflow.steps.copying.mysql import catalog
 from nomaflow.steps.copying.mysql.naming import quoted
 from nomaflow.steps.copying.orders import Dress
-from nomaflow.steps.copying.origins.base import Origin, Put, Rows, Spelling, batch_size
+from nomaflow.steps.copying.origins.base import Origin, Put, Rows, Spelling
 from nomaflow.steps.copying.settings import Source
 
 BATCH = 5_000
 _ROWS_PER_PORTION = 2_000
+# Above it a row is read value by value: the server escapes a text in a time that grows with the
+# square of its length, and answers NULL for whatever is longer than its max_allowed_packet.
+_LINE_BYTES = 32_000
+_SHORT_LETTERS = 1_000
+_WIDE = frozenset({Word.TEXT, Word.JSON, Word.BYTES})
 
 
 class MysqlOrigin(Origin):
@@ -34,6 +39,8 @@ class MysqlOrigin(Origin):
         dressed: Sequence[dress.Dressed],
         key: tuple[str, ...],
         estimated_rows: int | None,
+        *,
+        has_condition: bool,
     ) -> None:
         super().__init__()
         self._connector = connector
@@ -41,6 +48,7 @@ class MysqlOrigin(Origin):
         self._params = params
         self._sql = {column.field.name: column.sql for column in dressed}
         self._estimated = estimated_rows
+        self._has_condition = has_condition
         self.shown = shown
         self.fields = tuple(column.field for column in dressed)
         self.key = key
@@ -53,27 +61,61 @@ class MysqlOrigin(Origin):
 
     async def rows(self, names: Sequence[str]) -> AsyncGenerator[Rows, None]:
         columns = ", ".join(f"{self._bare(name)} AS c{n}" for n, name in enumerate(names))
-        async with aclosing(self._read(f"SELECT {columns} {self._tail}", BATCH)) as batches:
+        async with (
+            self._connector.transaction(read_only=True),
+            aclosing(self._read(f"SELECT {columns} {self._tail}", BATCH)) as batches,
+        ):
             async for rows in batches:
                 yield rows
 
     async def send(self, names: Sequence[str], spelling: Spelling, put: Put) -> int:
         """The server itself writes the lines; no value is touched here."""
-        cells = ", ".join(_cell(self.field(name), self._sql[name], spelling) for name in names)
-        line = f"SELECT CAST(CONCAT_WS('\\t', {cells}) AS BINARY) AS line {self._tail}"
-        count = 0
-        async with aclosing(self._read(line, _ROWS_PER_PORTION)) as batches:
+        cells = ", '\\t', ".join(
+            _cell(self.field(name), self._sql[name], spelling) for name in names
+        )
+        line, weight = f"CONCAT({cells}, '')", self._weight(names)
+        if weight:
+            line = f"IF({weight} > {_LINE_BYTES}, NULL, {line})"
+        async with self._connector.transaction(read_only=True):
+            count, long = await self._lines(f"SELECT CAST({line} AS BINARY) AS line", put)
+            if long:
+                await self._long(names, spelling, put, f"({line}) IS NULL")
+        return count + long
+
+    async def _lines(self, select: str, put: Put) -> tuple[int, int]:
+        """How many rows came as lines, and how many are too long for one."""
+        count = long = 0
+        async with aclosing(self._read(f"{select} {self._tail}", _ROWS_PER_PORTION)) as batches:
             async for rows in batches:
                 written = [row[0] for row in rows]
-                count += len(written)
                 if None in written:
-                    row = count - len(written) + written.index(None) + 1
-                    raise StepError(
-                        f"row {row} of the source ({self.shown}) is longer than the server's "
-                        "max_allowed_packet; raise it, or leave its large column out"
-                    )
-                await put(b"\n".join(written) + b"\n")
-        return count
+                    long += written.count(None)
+                    written = [line for line in written if line is not None]
+                if written:
+                    count += len(written)
+                    await put(b"\n".join(written) + b"\n")
+        return count, long
+
+    def _weight(self, names: Sequence[str]) -> str:
+        """About how many bytes a row has, as SQL; empty where every row is short."""
+        wide = [
+            f"IFNULL(LENGTH({self._sql[name]}), 0)" for name in names if _is_wide(self.field(name))
+        ]
+        return f"({' + '.join(wide)})" if wide else ""
+
+    async def _long(
+        self, names: Sequence[str], spelling: Spelling, put: Put, condition: str
+    ) -> None:
+        """The same for rows that the server makes no line of: their large values come bare."""
+        fields = [self.field(name) for name in names]
+        values = [_unescaped(field, self._sql[field.name], spelling) for field in fields]
+        columns = ", ".join(f"{value} AS c{n}" for n, value in enumerate(values))
+        word = "AND" if self._has_condition else "WHERE"
+        select = f"SELECT {columns} {self._tail}\n{word} {condition}"
+        async with aclosing(self._read(select, _ROWS_PER_PORTION)) as batches:
+            async for rows in batches:
+                columns_of = cells.transposed(rows, len(fields))
+                await put(lines.encode([_texts(column, spelling) for column in columns_of]))
 
     def _bare(self, name: str) -> str:
         """What the driver reads as text where a number of Python's would not be the same."""
@@ -93,11 +135,18 @@ class MysqlOrigin(Origin):
                 return sql
 
     async def _read(self, sql: str, batch: int) -> AsyncGenerator[Rows, None]:
-        async with self._connector.transaction(read_only=True):
-            size = await batch_size(self._connector, sql, self._params, batch)
-            async with aclosing(self._connector.batches(sql, self._params, size)) as found:
-                async for _, rows in found:
-                    yield rows
+        async with aclosing(self._connector.batches(sql, self._params, batch)) as found:
+            async for _, rows in found:
+                yield rows
+
+
+def _is_wide(field: Field) -> bool:
+    size = field.kind.size
+    return field.kind.word in _WIDE and (size is None or size > _SHORT_LETTERS)
+
+
+def _texts(column: Sequence[Any], spelling: Spelling) -> cells.Texts:
+    return [spelling.hex_prefix + v.hex() if isinstance(v, bytes) else v for v in column]
 
 
 def _cell(field: Field, sql: str, spelling: Spelling) -> str:
@@ -115,20 +164,42 @@ def _cell(field: Field, sql: str, spelling: Spelling) -> str:
         case Word.BYTES:
             prefix = spelling.hex_prefix.replace("\\", "\\\\\\\\")
             written = f"CONCAT('{prefix}', LOWER(HEX({sql})))"
+        case _:
+            written = _plain(field, sql, spelling)
+    if field.not_null:
+        return written
+    if field.kind.word in _WIDE:  # NULL is also what the server says where it has no room
+        return f"IF({sql} IS NULL, '\\\\N', {written})"
+    return f"IFNULL({written}, '\\\\N')"
+
+
+def _unescaped(field: Field, sql: str, spelling: Spelling) -> str:
+    """The same as it is: text, or bytes."""
+    match field.kind.word:
+        case Word.TEXT | Word.BYTES:
+            return sql
+        case Word.JSON:
+            return f"CONVERT({sql} USING utf8mb4)"
+        case _:
+            return f"CAST({_plain(field, sql, spelling)} AS CHAR)"
+
+
+def _plain(field: Field, sql: str, spelling: Spelling) -> str:
+    """A value whose text holds nothing to escape."""
+    match field.kind.word:
         case Word.FLOAT if field.kind.size == 32:  # noqa: PLR2004  bits
-            written = f"({sql} + 0e0)"
+            return f"({sql} + 0e0)"
         case Word.BOOL:
-            written = f"({sql} + 0)"
+            return f"({sql} + 0)"
         case Word.INSTANT:
-            written = f"CONCAT({sql}, '{spelling.zone}')"
+            return f"CONCAT({sql}, '{spelling.zone}')"
         case Word.OTHER if field.declared.startswith("bit"):
-            written = f"BIN({sql} + 0)"
+            return f"BIN({sql} + 0)"
         case Word.UUID | Word.OTHER:
             # Else COPY's word for NULL would be read as a uuid, and be none.
-            written = f"CAST({sql} AS CHAR)"
+            return f"CAST({sql} AS CHAR)"
         case _:
-            written = sql
-    return written if field.not_null else f"IFNULL({written}, '\\\\N')"
+            return sql
 
 
 async def describe(connector: MysqlConnector, source: Source, wear: Dress) -> MysqlOrigin:
@@ -159,4 +230,5 @@ async def describe(connector: MysqlConnector, source: Source, wear: Dress) -> My
         dressed,
         tuple(renamed[name] for name in key),
         estimated,
+        has_condition=bool(source.where),
     )
