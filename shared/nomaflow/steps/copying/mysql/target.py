@@ -9,13 +9,15 @@ import random
 from nomaflow.connectors.mysql.connector import MysqlConnector
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import StepError
+from nomaflow.steps.copying import beside
 from nomaflow.steps.copying.kinds import Sheet
+from nomaflow.steps.copying.mysql import refusing
 from nomaflow.steps.copying.mysql.apply import Stash
 from nomaflow.steps.copying.mysql.filling import Filling
 from nomaflow.steps.copying.mysql.naming import listed, qualified, quoted
 from nomaflow.steps.copying.mysql.preparing import Ready, prepared
 from nomaflow.steps.copying.mysql.stashing import stashed
-from nomaflow.steps.copying.orders import Changes, Orders, Outcome, Passed, Plan
+from nomaflow.steps.copying.orders import Changes, Orders, Outcome, Plan
 
 _POLL_SECONDS = 0.25
 # A 0 in a numbered column is a 0, and a NULL in a TIMESTAMP a NULL.
@@ -44,20 +46,17 @@ async def copy(orders: Orders, source: SqlConnector, target: MysqlConnector) -> 
 async def rehearse(orders: Orders, source: SqlConnector, target: MysqlConnector) -> Plan:
     """What `copy` would do; only a temporary table of this session is written."""
     ready = await prepared(orders, source, target)
+
+    async def met(sheet: Sheet, key: tuple[str, ...]) -> tuple[int, int]:
+        passages = tuple(p for p in ready.passages if p.target.name in key)
+        async with stashed(ready, sheet, passages) as passed:
+            stash = Stash(target, sheet, tuple(p.target for p in passages), key)
+            await stash.index()
+            return passed.written, await stash.met()
+
     try:
-        rows = await ready.origin.count()
-        sheet = ready.sheet
-        if sheet is None:
-            why = "the target is not there yet"
-            return Plan(ready.shown, "created", why, rows, 0, is_new=True)
-        before = await _rows_of(target, sheet)
-        key = sheet.row_key([p.target.name for p in ready.passages])
-        path = {"overwrite": "in_place", "append": "append", "upsert": "upsert"}[orders.mode]
-        changes = None
-        if key and orders.mode != "append":
-            changes = await _counted_changes(ready, sheet, key)
-        why = "the rows go into a temporary table first, then into the target in one transaction"
-        return Plan(ready.shown, path, why, rows, before, changes)
+        names = [passage.target.name for passage in ready.passages]
+        return await beside.plan(orders, ready.origin, target, ready.sheet, ready.shown, names, met)
     finally:
         await ready.origin.close()
 
@@ -112,52 +111,15 @@ async def _appended(ready: Ready, sheet: Sheet) -> Outcome:
 
 async def _by_stash(ready: Ready, sheet: Sheet) -> Outcome:
     orders, target = ready.orders, ready.target
-    names = [passage.target.name for passage in ready.passages]
-    key = sheet.primary_key if orders.mode == "upsert" else sheet.row_key(names)
+    key = beside.key_of(orders.mode, sheet, [p.target.name for p in ready.passages])
     async with stashed(ready, sheet, ready.passages) as passed:
         ready.check(passed)
         fields = tuple(passage.target for passage in ready.passages)
-        stash = Stash(target, sheet, fields, () if orders.mode == "append" else key)
+        stash = Stash(target, sheet, fields, key)
         await stash.index()
-        async with target.transaction():
-            before = await _rows_of(target, sheet)
-            match orders.mode:
-                case "append":
-                    changes = Changes(inserted=await stash.add())
-                case "upsert":
-                    changes = await stash.merge()
-                case _:
-                    changes = await stash.replace_content()
-                    gone = changes.deleted
-                    gone = gone if key else max(0, gone - changes.inserted)
-                    orders.limits.check_deleted(gone, before, sheet.shown)
-                    await _check_rows(ready, sheet, passed)
-    path = {"overwrite": "in_place", "append": "append", "upsert": "upsert"}[orders.mode]
-    return Outcome(passed, path, changes)
-
-
-async def _check_rows(ready: Ready, sheet: Sheet, passed: Passed) -> None:
-    if not ready.orders.limits.check_rows:
-        return
-    rows = await _rows_of(ready.target, sheet)
-    if rows != passed.written:
-        raise StepError(
-            f"{passed.written} rows were copied and {sheet.shown} then held {rows}: a trigger of "
-            "the target changed them; nothing was kept"
-        )
-
-
-async def _counted_changes(ready: Ready, sheet: Sheet, key: tuple[str, ...]) -> Changes:
-    target = ready.target
-    passages = tuple(p for p in ready.passages if p.target.name in key)
-    async with stashed(ready, sheet, passages) as passed:
-        stash = Stash(target, sheet, tuple(p.target for p in passages), key)
-        await stash.index()
-        before = await _rows_of(target, sheet)
-        kept = await stash.met()
-    deleted = before - kept if ready.orders.mode == "overwrite" else 0
-    return Changes(passed.written - kept, kept, deleted)
-
-
-async def _rows_of(target: MysqlConnector, sheet: Sheet) -> int:
-    return int(await target.scalar(f"SELECT count(*) AS rows_now FROM {sheet.sql}"))
+        try:
+            async with target.transaction():
+                changes = await beside.become(stash, target, orders, passed)
+        except StepError as error:
+            raise await refusing.explained(stash, error) from error.__cause__
+    return Outcome(passed, beside.PATHS[orders.mode], changes)

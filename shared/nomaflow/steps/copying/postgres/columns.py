@@ -64,6 +64,12 @@ class Crossing:
     probe: str | None = None
     reads_as_text: bool = False
 
+    @property
+    def may_refuse(self) -> bool:
+        """Whether a value of the source may be none of the target's type."""
+        is_plain = self.typed == quoted(self.pair.source.name)
+        return not is_plain or self.pair.source.full_type != self.pair.target.full_type
+
 
 def match(
     source: Sequence[Column], target: Table, mapping: Mapping[str, str], where: str

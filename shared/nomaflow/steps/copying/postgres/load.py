@@ -112,7 +112,7 @@ class Load:
             else:
                 passed = await self._streamed(into, heard, lanes)
         except StepError as error:
-            raise self._explained(error) from error.__cause__
+            raise await self._explained(error) from error.__cause__
         heard.finish(passed.written)
         return passed
 
@@ -155,7 +155,8 @@ class Load:
                 moved = await self._inside(into)
         except StepError as error:
             if COMPLAINT not in error.message and not connection.is_closed():
-                await diagnosis.explain(self.target, self.crossings)
+                found = await self._found(self.target, self.reading.tail, error)
+                raise found or error from error.__cause__
             raise
         with self.target.translated():
             await connection.execute(f"TRUNCATE {qualified('pg_temp', ARRIVALS)}")
@@ -175,11 +176,11 @@ class Load:
         rows = int(status.rpartition(" ")[2])
         return Passed(rows, rows)
 
-    def _explained(self, error: StepError) -> StepError:
+    async def _explained(self, error: StepError) -> StepError:
         """A value that would have changed on the way, or could not be read, with its column."""
         found = _COMPLAINT.search(error.message)
         if found is None:
-            return self._suspected(error)
+            return await self._suspected(error)
         pair = self.crossings[int(found.group(1))].pair
         return StepError(
             f"the source column {pair.source.name!r} ({pair.source.declared}) holds "
@@ -188,17 +189,42 @@ class Load:
             "in `source.query`"
         )
 
-    def _suspected(self, error: StepError) -> StepError:
-        """The server refused a value and did not say of which column: those it had to convert."""
+    async def _suspected(self, error: StepError) -> StepError:
+        """The server refused a value without telling it: it is looked for in the source again."""
+        state = getattr(error.__cause__, "sqlstate", None) or ""
+        is_told = "the source column" in error.message or "of the source" in error.message
+        if not state.startswith(_VALUE_ERRORS) or (is_told and self.form == "text"):
+            return error
+        if self.arrivals is None and (found := await self._reread(error)) is not None:
+            return found
+        if is_told:
+            return error
         converted = [
             f"{pair.source.name!r} ({pair.source.declared} to {pair.target.declared})"
             for pair in (crossing.pair for crossing in self.crossings)
             if pair.source.declared != pair.target.declared
         ]
-        cause = getattr(error.__cause__, "sqlstate", None) or ""
-        if not converted or "column" in error.message or not cause.startswith(_VALUE_ERRORS):
+        if not converted or "column" in error.message:
             return error
         return StepError(f"{error.message}; converted columns: {', '.join(converted)}")
+
+    async def _reread(self, error: StepError) -> StepError | None:
+        """By another connection of the source: the one that the copy read with has stopped."""
+        async with streams.another(self.ctx, self.origin.name) as connector:
+            if connector is None:
+                return None
+            try:
+                async with reading.snapshot(connector, self.reading) as tail:
+                    await (await connector.raw()).execute("SET LOCAL synchronize_seqscans = off")
+                    return await self._found(connector, tail, error)
+            except StepError:
+                return None  # the first failure is the one to tell
+
+    async def _found(
+        self, connector: PostgresConnector, tail: str, error: StepError
+    ) -> StepError | None:
+        converted = [found for found in self.crossings if found.may_refuse]
+        return await diagnosis.find(connector, tail, converted, self.reading.key, error)
 
 
 async def _together(parts: Sequence[Coroutine[Any, Any, Passed]]) -> list[Passed]:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nomaflow.connectors.postgres.connector import PostgresConnector
+from nomaflow.errors import StepError
 from nomaflow.steps.copying.orders import Passed
+from nomaflow.steps.copying.postgres import placing
 
 Format = Literal["binary", "text"]
 Heard = Callable[[int], None]
@@ -19,12 +21,13 @@ Heard = Callable[[int], None]
 PORTIONS = 8
 """Portions of 64 to 256 KB that may wait between the two servers: all the memory a copy takes."""
 
-SEGMENT = 32_000_000
+SEGMENT: dict[Format, int] = {"binary": 32_000_000, "text": 8_000_000}
 SEGMENT_SECONDS = 10.0
 """Bytes or time after which a COPY into the target ends and the next begins, in one transaction.
 
 The driver does not notice a server that has refused a row before its COPY ends; a refusal of the
-first row would otherwise be heard only after the last.
+first row would otherwise be heard only after the last. Lines of text are kept so long, to tell
+the row that was refused.
 """
 
 _HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
@@ -85,15 +88,20 @@ async def write(
     reader = asyncio.create_task(whole())
     try:
         while not stream.is_over:
-            with target.translated():
-                status = await writing.copy_to_table(
-                    into.table,
-                    schema_name=into.schema,
-                    columns=into.columns,
-                    source=stream.segment(until=writing.is_closed),
-                    format=form,
-                    freeze=into.frozen or None,
-                )
+            try:
+                with target.translated():
+                    status = await writing.copy_to_table(
+                        into.table,
+                        schema_name=into.schema,
+                        columns=into.columns,
+                        source=stream.segment(until=writing.is_closed),
+                        format=form,
+                        freeze=into.frozen or None,
+                    )
+            except StepError as error:
+                before, sent = stream.written, stream.sent
+                told = placing.placed(error, into.table, into.columns, sent, before)
+                raise told from error.__cause__
             stream.settle(_count(status))
     except BaseException:
         await _stopped(reader)  # a failure of the source's own is the one to tell
@@ -124,6 +132,8 @@ class _Stream:
         self._begun = False
         self.is_over = False
         self.written = 0
+        self.sent: list[bytes] = []
+        """The lines of this COPY, where it is text."""
 
     async def put(self, portion: bytes) -> None:
         """Take a portion of whole rows (the server sends a message per row); waits for room."""
@@ -141,11 +151,13 @@ class _Stream:
             yield _HEADER  # the first segment brings the source's own
         self._begun = True
         sent = 0
+        self.sent = []
         portion = b""
         deadline = time.monotonic() + SEGMENT_SECONDS
         # The source's last portion ends with its own trailer, after which nothing may follow.
         while not until() and (
-            (sent < SEGMENT and time.monotonic() < deadline) or portion.endswith(_TRAILER)
+            (sent < SEGMENT[self._form] and time.monotonic() < deadline)
+            or portion.endswith(_TRAILER)
         ):
             received = await self._portions.get()
             if received is None:
@@ -157,6 +169,8 @@ class _Stream:
             portion = received
             self._heard(self._counter.add(portion))
             sent += len(portion)
+            if not is_binary:
+                self.sent.append(portion)
             yield portion
         if is_binary:
             yield _TRAILER

@@ -85,6 +85,13 @@ async def _another(
 
 
 @asynccontextmanager
+async def another(ctx: StepRunContext, name: str) -> AsyncIterator[PostgresConnector | None]:
+    """One more connection of a connector for a while; None where none is to be had."""
+    async with AsyncExitStack() as stack:
+        yield await _another(ctx, name, stack)
+
+
+@asynccontextmanager
 async def snapshots(lanes: Sequence[Lane], reading: Reading) -> AsyncIterator[tuple[str, ...]]:
     """One read-only snapshot, seen through every lane; gives each lane's FROM clause."""
     blocks: list[Any] = []

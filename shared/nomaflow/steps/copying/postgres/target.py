@@ -14,6 +14,7 @@ from nomaflow.steps.copying.postgres import (
     arriving,
     catalog,
     columns,
+    diagnosis,
     guard,
     modes,
     planning,
@@ -38,6 +39,10 @@ async def copy(orders: Orders, source: SqlConnector, target: PostgresConnector) 
     ready = await _prepared(orders, source, target)
     try:
         return await _carried_out(orders, ready)
+    except StepError as error:
+        if ready.table is None:
+            raise
+        raise await diagnosis.constrained(target, ready.table, error) from error.__cause__
     finally:
         await ready.close()
 

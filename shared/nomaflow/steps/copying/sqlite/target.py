@@ -10,7 +10,7 @@ from typing import Any
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.connectors.sqlite.connector import SqliteConnector
 from nomaflow.errors import StepError
-from nomaflow.steps.copying import cells, matching
+from nomaflow.steps.copying import beside, cells, matching
 from nomaflow.steps.copying.flow import through
 from nomaflow.steps.copying.kinds import Field, Passage, Sheet
 from nomaflow.steps.copying.naming import listed, qualified, quoted
@@ -18,7 +18,7 @@ from nomaflow.steps.copying.orders import Changes, Orders, Outcome, Passed, Plan
 from nomaflow.steps.copying.origins import opening
 from nomaflow.steps.copying.origins.base import Origin, Rows
 from nomaflow.steps.copying.progress import Progress
-from nomaflow.steps.copying.sqlite import catalog, holding, refusals
+from nomaflow.steps.copying.sqlite import catalog, holding, refusals, refusing
 from nomaflow.steps.copying.sqlite.apply import STASH, Stash
 from nomaflow.steps.copying.sqlite.holding import Holder
 
@@ -51,29 +51,17 @@ async def _copied(orders: Orders, source: SqlConnector, target: SqliteConnector)
 async def rehearse(orders: Orders, source: SqlConnector, target: SqliteConnector) -> Plan:
     """What `copy` would do; only a temporary table of this connection is written."""
     ready = await _prepared(orders, source, target)
+
+    async def met(sheet: Sheet, key: tuple[str, ...]) -> tuple[int, int]:
+        async with _stashed(ready.only(key), sheet) as passed:
+            return passed.written, await Stash(target, sheet, key, key).met()
+
     try:
-        rows = await ready.origin.count()
-        sheet = ready.sheet
-        if sheet is None:
-            why = "the target is not there yet"
-            return Plan(ready.name, "created", why, rows, 0, is_new=True)
-        before = await _rows_of(target, sheet)
-        path = _PATHS[orders.mode]
-        changes = None
-        key = _key(ready, sheet)
-        if key and orders.mode != "append":
-            keyed = ready.only(key)
-            async with _stashed(keyed, sheet) as passed:
-                kept = await Stash(target, sheet, key, key).met()
-            gone = before - kept if orders.mode == "overwrite" else 0
-            changes = Changes(passed.written - kept, kept, gone)
-        why = "the rows go into a temporary table first, then into the target in one transaction"
-        return Plan(ready.name, path, why, rows, before, changes)
+        return await beside.plan(
+            orders, ready.origin, target, ready.sheet, ready.name, ready.names, met
+        )
     finally:
         await ready.origin.close()
-
-
-_PATHS = {"overwrite": "in_place", "append": "append", "upsert": "upsert"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +105,11 @@ class _Ready:
             written = 0
             async for rows in batches:
                 kept = self._held(rows, written + 1) if converts else rows
-                with self.target.translated():
-                    await database.executemany(insert, kept)
+                if table == STASH:  # it refuses nothing
+                    with self.target.translated():
+                        await database.executemany(insert, kept)
+                else:
+                    await refusing.insert(self.target, insert, self.names, kept)
                 written += len(rows)
                 heard(written)
             return written
@@ -177,16 +168,6 @@ def _likeness(orders: Orders, origin: Origin) -> tuple[Field, ...]:
     )
 
 
-def _key(ready: _Ready, sheet: Sheet) -> tuple[str, ...]:
-    match ready.orders.mode:
-        case "upsert":
-            return sheet.primary_key
-        case "append":
-            return ()
-        case _:
-            return sheet.row_key(ready.names)
-
-
 async def _created(ready: _Ready, *, beside: bool) -> Outcome:
     """A new table, of which nobody knows before the commit."""
     target = ready.target
@@ -234,29 +215,17 @@ async def _appended(ready: _Ready, sheet: Sheet) -> Outcome:
 
 async def _by_stash(ready: _Ready, sheet: Sheet) -> Outcome:
     orders, target = ready.orders, ready.target
-    key = _key(ready, sheet)
+    key = beside.key_of(orders.mode, sheet, ready.names)
     async with _stashed(ready, sheet) as passed:
         stash = Stash(target, sheet, ready.names, key)
         await stash.index()
-        async with target.transaction():
-            await target.execute("PRAGMA defer_foreign_keys = ON")
-            before = await _rows_of(target, sheet)
-            match orders.mode:
-                case "append":
-                    changes = Changes(inserted=await stash.add())
-                case "upsert":
-                    changes = await stash.merge()
-                case _:
-                    changes = await stash.replace_content()
-                    gone = changes.deleted if key else max(0, changes.deleted - changes.inserted)
-                    orders.limits.check_deleted(gone, before, sheet.shown)
-                    rows = await _rows_of(target, sheet)
-                    if orders.limits.check_rows and rows != passed.written:
-                        raise StepError(
-                            f"{passed.written} rows were copied and {sheet.shown} then held {rows}"
-                            ": a trigger of the target changed them; nothing was kept"
-                        )
-    return Outcome(passed, _PATHS[orders.mode], changes)
+        try:
+            async with target.transaction():
+                await target.execute("PRAGMA defer_foreign_keys = ON")
+                changes = await beside.become(stash, target, orders, passed)
+        except StepError as error:
+            raise await refusing.of_stash(stash, error) from error.__cause__
+    return Outcome(passed, beside.PATHS[orders.mode], changes)
 
 
 @asynccontextmanager
@@ -280,7 +249,3 @@ async def _stashed(ready: _Ready, sheet: Sheet) -> AsyncIterator[Passed]:
         await database.execute("COMMIT")
     yield passed
     await target.execute(f"DROP TABLE {STASH}")
-
-
-async def _rows_of(target: SqliteConnector, sheet: Sheet) -> int:
-    return int(await target.scalar(f"SELECT count(*) FROM {sheet.sql}"))
