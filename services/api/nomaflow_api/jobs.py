@@ -9,7 +9,7 @@ import strawberry
 from nomaflow.errors import NomaflowError
 from nomaflow.in_force import catalog, known_connectors
 from nomaflow.job.spec import SpecErrors
-from nomaflow.store import job_pages, jobs
+from nomaflow.store import job_pages, jobs, problems
 from nomaflow.store.job_pages import JobFilter
 from nomaflow.store.jobs import JobRow
 from nomaflow_api import cursors
@@ -90,10 +90,16 @@ class JobQueries:
 
 
 async def _look_for_what_it_names(context: Context, job: JobRow) -> None:
-    """Tell in the catalogue's problems of functions and connectors that are not there."""
+    """Tell in the catalogue's problems of jobs, functions and connectors that are not there.
+
+    Also when it is the one that another job missed.
+    """
     steps = job.definition.get("steps", [])
     named = set(known_connectors.names_in(steps)) - {known_connectors.DEFAULT}
-    if named or any(step.get("type") == "python" for step in steps):
+    python = any(step.get("type") == "python" for step in steps)
+    told = await problems.all_of_them(context.db)
+    missed = any(f"depends on `{job.name}`" in problem.message for problem in told)
+    if named or python or missed or job.definition.get("depends_on"):
         await _look_again(context)
 
 

@@ -81,6 +81,7 @@ async def sync(db: Database, bell: Bell, project: Project, *, timezone: str = "U
         calendars = project.calendars()
         await upstream.keep_calendars(connection, calendars)
         absent += await upstream.missing(connection, declared, calendars)
+        absent += await upstream.missing_of_api(connection, [*declared, *told])
         hidden = await jobs.shadow(connection, [*declared, *kept])
         changed += await _save_files(connection, declared, before)
         removed = [n for n in before if n not in declared and n not in kept]

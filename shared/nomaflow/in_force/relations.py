@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FUNCTIONS: Mapping[str, str] = {"python": "callable", "sql_copy": "transform"}
 """The settings of step types that name a function of the plugins."""
-PACKAGES, API = "(installed packages)", "(API)"
+PACKAGES, API = "(installed packages)", upstream.API
 """Where a problem is that no file has."""
 
 

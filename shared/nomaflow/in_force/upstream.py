@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from nomaflow.store.jobs import JobRow
 
 
+API = "(API)"
+"""Where a problem is that no file has."""
+
+
 async def keep_calendars(connection: Connection, files: Calendars) -> None:
     """Store what calendars.toml says; what cannot be read in it stays as it was."""
     if files.unreadable:
@@ -77,6 +81,17 @@ def circles_among(
             yield ProblemRow(job.file, job.line, path, words + circles.in_words(circle))
 
 
+async def missing_of_api(connection: Connection, in_files: Collection[str]) -> list[ProblemRow]:
+    """Return a problem for each job that one of the API depends on and that is not there."""
+    found: list[ProblemRow] = []
+    waiting = [job for job in await job_pages.definitions(connection) if job.origin == "api"]
+    if any(_upstream_of_row(job) for job in waiting):
+        named = {*await jobs.names(connection), *in_files}
+        for job in waiting:
+            found += _not_there(job.name, _upstream_of_row(job), named, API, None)
+    return found
+
+
 async def missing(
     connection: Connection, declared: Mapping[str, FileJob], files: Calendars
 ) -> list[ProblemRow]:
@@ -104,18 +119,23 @@ def _missing(
     declared: Iterable[FileJob], named: Collection[str], calendars: Collection[str]
 ) -> Iterator[ProblemRow]:
     for job in declared:
-        where = ("jobs", job.spec.name)
         yield from _without_calendar(job, calendars)
-        for at, one in enumerate(job.spec.depends_on):
-            if one.job not in named:
-                hint = did_you_mean(one.job, named)
-                words = f"job `{job.spec.name}` depends on `{one.job}`, and there is no such job"
-                yield ProblemRow(
-                    job.file,
-                    job.line,
-                    (*where, "depends_on", str(at)),
-                    f"{words}{hint}; its runs are skipped until one of that name has succeeded",
-                )
+        yield from _not_there(job.spec.name, _upstream(job.spec), named, job.file, job.line)
+
+
+def _not_there(
+    job: str, wanted: Iterable[str], named: Collection[str], file: str, line: int | None
+) -> Iterator[ProblemRow]:
+    for at, other in enumerate(wanted):
+        if other not in named:
+            words = f"job `{job}` depends on `{other}`, and there is no such job"
+            yield ProblemRow(
+                file,
+                line,
+                ("jobs", job, "depends_on", str(at)),
+                f"{words}{did_you_mean(other, named)}; its runs are skipped until one of that name "
+                "has succeeded",
+            )
 
 
 def _without_calendar(job: FileJob, calendars: Collection[str]) -> Iterator[ProblemRow]:

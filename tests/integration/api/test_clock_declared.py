@@ -65,6 +65,20 @@ async def test_the_short_form_of_dependencies(api):
     assert 'depends_on = ["x", "gone"]' in job["toml"]
 
 
+async def test_a_dependency_that_is_not_there_is_told_until_it_is(api):
+    told = "{ catalogProblems { file line path message } }"
+    await create(api, "loads")
+    await create(api, "j", dependsOn=["load"])
+    (problem,) = (await api.query(told))["catalogProblems"]
+    assert (problem["file"], problem["line"]) == ("(API)", None)
+    assert problem["path"] == ["jobs", "j", "depends_on", "0"]
+    assert (
+        "depends on `load`, and there is no such job; did you mean `loads`?" in problem["message"]
+    )
+    await create(api, "load")
+    assert (await api.query(told))["catalogProblems"] == []
+
+
 async def test_mistakes_of_clocks_are_told_with_their_code_and_place(api):
     (problem,) = (await create(api, "j", dependsOn=["j"]))["errors"]
     assert (problem["code"], problem["path"]) == ("CYCLE", ["dependsOn", "0"])
