@@ -111,7 +111,7 @@ def _concerned(
         postponed=len(times) if postpones else 0,
         first=times[0],
         last=times[-1],
-        fires_after=after and after.at,
+        fires_after=None if after is None else after.at,
         gap=None if after is None else after.at - times[0] + usual,
         exact=looked <= most,
     )
