@@ -1,16 +1,24 @@
 """A scheduler whose time is an argument: it goes from one due time to the next until the end.
 
-python walker.py DATABASE_URL REDIS_URL END
+Its processes are forked from one that has everything imported, so that to be killed and begun anew
+costs little: what is tried is the killing, not the starting of Python.
 """
 
 import asyncio
-import sys
+import multiprocessing
+import traceback
 from datetime import datetime
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from nomaflow.broker import connection
 from nomaflow.broker.bell import Bell
 from nomaflow.store import database, due
 from nomaflow_scheduler import fire
+
+CONTEXT = multiprocessing.get_context("forkserver")
+# Not this module: the server of forks has no test folder on its path.
+CONTEXT.set_forkserver_preload(["pytest", fire.__name__, connection.__name__, database.__name__])
 
 
 async def walk(database_url: str, redis_url: str, end: datetime) -> None:
@@ -23,5 +31,18 @@ async def walk(database_url: str, redis_url: str, end: datetime) -> None:
     await db.close()
 
 
-if __name__ == "__main__":
-    asyncio.run(walk(sys.argv[1], sys.argv[2], datetime.fromisoformat(sys.argv[3])))
+def run(database_url: str, redis_url: str, end: datetime, trouble: Path) -> None:
+    """Walk; what goes wrong is written to the file `trouble`."""
+    try:
+        asyncio.run(walk(database_url, redis_url, end))
+    except BaseException:
+        with trouble.open("a") as told:
+            traceback.print_exc(file=told)
+        raise
+
+
+def begin(database_url: str, redis_url: str, end: datetime, trouble: Path) -> BaseProcess:
+    """Start one."""
+    process = CONTEXT.Process(target=run, args=(database_url, redis_url, end, trouble), daemon=True)
+    process.start()
+    return process
