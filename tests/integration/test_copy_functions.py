@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from copying import Pair
 from test_copy_options import calling
+from workshop import working, workshop
 
 from nomaflow.errors import StepError
 
@@ -178,3 +179,45 @@ async def test_a_function_gets_times_of_mariadb_as_times(new_mariadb_url, new_pg
         (None, "10:00:00", False),
     ]
     await pair.close()
+
+
+JOB = """
+[[jobs]]
+name = "copy"
+[[jobs.steps]]
+name = "rows"
+type = "sql_copy"
+transform = "clean:small"
+target = { connector = "default", table = "cleaned" }
+[jobs.steps.source]
+connector = "default"
+query = "SELECT g AS id, 'n' || g AS name FROM generate_series(1, 20000) g"
+"""
+CLEAN = """
+print("imported")
+rows = 0
+def small(row):
+    global rows
+    rows += 1
+    if row["id"] == 15_001 and "fail" in FLAGS:
+        raise ValueError("no such name")
+    return {"id": row["id"], "name": row["name"].upper()} if row["id"] % 2 else None
+FLAGS = set()
+"""
+
+
+async def test_a_worker_runs_the_function_in_one_child_and_names_the_row(
+    database_url, redis_url, tmp_path
+):
+    async with workshop(database_url, redis_url, tmp_path / "project") as shop:
+        await shop.declare(JOB, **{"plugins__clean.py": CLEAN})
+        async with working(shop):
+            run = await shop.run("copy", seconds=60)
+            assert run["status"] == "succeeded"
+            assert run["rows_affected"] == 10_000
+            assert sum("imported" in line for line in await shop.lines(run["id"])) == 1
+            failing = CLEAN.replace("FLAGS = set()", 'FLAGS = {"fail"}')
+            await shop.declare(JOB, **{"plugins__clean.py": failing})
+            run = await shop.run("copy", seconds=60)
+            assert run["status"] == "failed"
+            assert any("no such name (row 15001)" in line for line in await shop.lines(run["id"]))
