@@ -132,7 +132,7 @@ fetch = "first"
     # It completes the old run, and is no success of the job's own.
     assert await watermarks.of_job(shop.db, "users") == {}
     assert (await shop.db.fetchval("SELECT status FROM runs WHERE id = $1", run["id"])) == "partial"
-    assert await history.newest(shop.db, [done["job_id"]], "succeeded") == {}
+    assert await history.last_successes(shop.db, [done["job_id"]]) == {}
     nothing, _ = await retried(shop, job="users")
     assert (nothing.run_ids, nothing.batches) == ((), 0)
     with pytest.raises(NomaflowError, match="retried failed batches"):
