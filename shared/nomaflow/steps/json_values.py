@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from asyncpg import Range
+from asyncpg import BitString, Range
 from asyncpg.pgproto import pgproto
 
 _EXACT_INTEGER = 2**53  # the largest integer every JSON reader keeps exactly
@@ -27,7 +27,7 @@ def value(given: Any) -> Any:  # noqa: PLR0911  one line per kind of value
         case int():
             return given if abs(given) < _EXACT_INTEGER else str(given)
         case float():
-            return given if math.isfinite(given) else str(given)
+            return given if math.isfinite(given) else str(Decimal(given))
         case Decimal():
             return _decimal(given)
         case datetime() | date() | time():
@@ -57,7 +57,13 @@ def _infinity(given: Any) -> str | None:
 
 
 def _other(given: Any) -> str:
-    return _range(given) if isinstance(given, Range) else str(given)
+    match given:
+        case Range():
+            return _range(given)
+        case BitString():
+            return str(given.as_string()).replace(" ", "")
+        case _:
+            return str(given)
 
 
 def _range(given: Range) -> str:

@@ -35,6 +35,9 @@ def cannot_connect(connector: str, where: str, error: BaseException) -> StepErro
     )
 
 
+_MIDNIGHT = "hour must be in 0..23"
+
+
 def failed(connector: str, error: BaseException, names: Sequence[str] = ()) -> StepError:
     """A statement that failed; `$n` in the words becomes the parameter's name."""
     if isinstance(error, asyncpg.PostgresError):
@@ -50,6 +53,8 @@ def failed(connector: str, error: BaseException, names: Sequence[str] = ()) -> S
             "a date lies outside of the years 1 to 9999 and cannot be read as one; "
             "select it as text, `column::text`"
         )
+    elif isinstance(error, ValueError) and _MIDNIGHT in words:
+        words = "the time 24:00 cannot be read as one; select it as text, `column::text`"
     return StepError(f"connector {connector!r}: {words}")
 
 
