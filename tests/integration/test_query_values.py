@@ -1,4 +1,4 @@
-"""Values of every kind that a query may answer with: later steps and history take them all (Q04)."""
+"""Values of every kind that a query may answer with: later steps and history take them (Q04)."""
 
 import pytest
 from workshop import working, workshop
