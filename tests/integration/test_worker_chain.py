@@ -151,6 +151,40 @@ async def test_continue_on_error_makes_the_run_partial(shop, worker):
     assert (run["status"], run["reason"]) == ("partial", "partial: step `a` failed")
 
 
+async def test_conditions_ask_how_a_step_ended_also_when_it_put_out_nothing(shop, worker):
+    await shop.declare(
+        job(
+            "j",
+            sql("load", "SELECT 1/0", continue_on_error="true"),
+            sql("mend", when=""" "steps.load.status == 'failed'" """),
+            sql("use", when=""" "steps.load.status == 'succeeded'" """),
+        )
+    )
+    run = await shop.run("j")
+    assert run["status"] == "partial"
+    steps = await shop.steps(run["id"])
+    assert [s["status"] for s in steps] == ["failed", "succeeded", "skipped"]
+
+
+async def test_the_step_before_a_second_try_is_still_the_one_before(shop, worker):
+    value = """{ v = "${previous_step.first_row.v}" }"""
+    await shop.declare(
+        job(
+            "j",
+            sql("one", "SELECT 7 AS v"),
+            sql("two", "SELECT 1 / (:v::int - 7)", params=value, continue_on_error="true"),
+            more=RETRY.format(n=2, backoff="fixed", base=0),
+        )
+    )
+    run = await shop.run("j")
+    assert run["status"] == "partial"
+    rows = await shop.db.fetch(
+        "SELECT error->>'message' AS said FROM attempts WHERE run_id = $1 AND position = 1",
+        run["id"],
+    )
+    assert ["division by zero" in row["said"] for row in rows] == [True, True]
+
+
 async def test_parameters_merge_in_their_order_and_the_definition_stays(shop, worker):
     query = "SELECT :a::text AS a, :b::text AS b"
     params = "{ a = '${kw:a}', b = '${kw:b}' }"

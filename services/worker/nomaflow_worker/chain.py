@@ -194,8 +194,8 @@ class Chain:
     def _failed(self, spec: JobSpec, step: StepSpec, outcome: Outcome) -> Move:
         error = outcome.error or StepError("the step ended without a result")
         output = error.output if isinstance(error, StepError) else None
-        if output:
-            self.outputs[step.name] = EarlierStep(step.name, "failed", output)
+        # Also without an output: conditions and functions ask how a step ended.
+        self.outputs[step.name] = EarlierStep(step.name, "failed", output or {})
         failure = self._showing.failure(error)
         self._say("ERROR", f"step `{step.name}` failed: {failure.message}", step)
         if failure.traceback:
@@ -210,6 +210,7 @@ class Chain:
             onward=self._ahead.onward(self.held, step) if step.continue_on_error else None,
         )
         if move.steps[0].status is StepStatus.RETRYING:
+            del self.outputs[step.name]  # its next try is no later step
             self._say("WARNING", f"step `{step.name}`: {move.steps[0].reason}", step)
         return move
 
