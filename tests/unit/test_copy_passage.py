@@ -38,7 +38,7 @@ def test_a_portion_that_holds_no_whole_row_is_not_misread():
 
 
 async def segments(portions, monkeypatch, size):
-    monkeypatch.setattr(passage, "SEGMENT", size)
+    monkeypatch.setattr(passage, "SEGMENT", {"binary": size, "text": size})
     monkeypatch.setattr(passage, "PORTIONS", 100)
     stream = _Stream("binary", lambda _rows: None)
     for portion in portions:
