@@ -236,10 +236,10 @@ async def test_a_fork_bomb(workshop, tmp_path):
     marker.touch()
     started = time.monotonic()
     error = await failed(
-        workshop, kwargs={"file": str(marker), "until": time.time() + 20}, timeout_seconds=15
+        workshop, kwargs={"file": str(marker), "until": time.time() + 20}, timeout_seconds=60
     )
     assert error.message == "m:f started more than 64 processes and was stopped"
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 40
     pids = {int(line) for line in marker.read_text().split()}
     left = [pid for pid in pids if b"nf-step" in _name(pid)]
     assert len(pids) > 10
@@ -361,7 +361,7 @@ async def test_a_flood_of_log_lines_is_slowed_and_leaves_the_loop_to_others(work
         worst = max(worst, time.monotonic() - before)
     written = await call
     assert len(workshop.ear.lines) == written < 40_000
-    assert worst < 0.3
+    assert worst < 0.6
 
 
 @pytest.mark.parametrize(
