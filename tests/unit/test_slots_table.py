@@ -16,6 +16,7 @@ PLAIN = {
     "lookAt": None,
     "waitsUntil": None,
     "run": None,
+    "replay": None,
 }
 WAITS = {"lookAt": "2026-11-25T08:31:07.000Z", "waitsUntil": "2026-11-25T09:00:09.000Z"}
 
@@ -30,6 +31,7 @@ def test_the_document_asks_for_what_the_table_shows():
         ({"run": {"id": "1", "status": "SUCCEEDED"}}, ["succeeded 1"]),
         ({"outcome": "caught_up", "run": {"id": "1", "status": "QUEUED"}}, ["caught up"]),
         ({"outcome": "skipped", "reason": "paused: by x"}, ["paused: by x"]),
+        ({"replay": {"id": "7", "status": "SUCCEEDED"}}, ["replayed: succeeded 7"]),
         ({"outcome": "missed", "until": PLAIN["dueAt"], "count": 1200}, ["1 200 times"]),
         ({"outcome": "waiting", **WAITS}, ["looked at again 2026-11-25", "waits until 2026-11-25"]),
         ({"outcome": "postponed", "lookAt": WAITS["lookAt"]}, ["looked at again 2026-11-25"]),

@@ -161,6 +161,10 @@ def _slot_run(root: SlotRow, info: Asked) -> Run | None:
     return as_run(info.context.load.runs.get(root.run_id)) if root.run_id else None
 
 
+def _slot_replay(root: SlotRow, info: Asked) -> Run | None:
+    return as_run(info.context.load.replays.get(root.run_id)) if root.run_id else None
+
+
 def _of_slot(name: str) -> Any:
     return strawberry.field(resolver=lambda root: getattr(root, name))
 
@@ -177,6 +181,9 @@ class Slot:
     )
     reason: str | None
     run: Run | None = strawberry.field(resolver=_slot_run)
+    replay: Run | None = strawberry.field(
+        resolver=_slot_replay, description="The newest run that ran it again for this due time"
+    )
     until: datetime | None = strawberry.field(
         description="The last of many that went the same way and are one row; dueAt is the first"
     )

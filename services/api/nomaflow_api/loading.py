@@ -103,6 +103,7 @@ class Loaders:
         self.jobs: Batch[UUID, JobRow | None] = Batch(on(job_pages.by_id), None)
         self.last_runs: Batch[UUID, RunRow | None] = Batch(on(history.newest), None)
         self.last_successes: Batch[UUID, RunRow | None] = Batch(on(history.last_successes), None)
+        self.replays: Batch[UUID, RunRow | None] = Batch(on(history.replays), None)
         self.in_flight: Batch[UUID, list[RunRow]] = Batch(in_flight, [])
         self.children: Batch[UUID, list[RunRow]] = Batch(children, [])
         self.external: Batch[UUID, ExternalRow | None] = Batch(on(external.of_runs), None)
@@ -152,8 +153,11 @@ class Loaders:
 
     async def ahead_of_slots(self, slots: list[SlotRow], info: Info[Any, Any]) -> None:
         """Read the runs that a page of due times became."""
-        if "run" in shown_of_nodes(info):
-            await self.runs.read_ahead(slot.run_id for slot in slots if slot.run_id)
+        shown, ids = shown_of_nodes(info), [slot.run_id for slot in slots if slot.run_id]
+        if "run" in shown:
+            await self.runs.read_ahead(ids)
+        if "replay" in shown:
+            await self.replays.read_ahead(ids)
 
 
 def shown_of_nodes(info: Info[Any, Any]) -> frozenset[str]:

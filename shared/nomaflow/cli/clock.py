@@ -167,9 +167,8 @@ def slots(
         return rows
 
     found = talk.talk(url, home, ask)
-    for slot in found:
-        if slot["run"]:
-            slot["run"]["id"] = words.run_id(slot["run"]["id"])
+    for run in (slot[name] for slot in found for name in ("run", "replay") if slot[name]):
+        run["id"] = words.run_id(run["id"])
     if as_json:
         talk.print_json(found)
     elif found:

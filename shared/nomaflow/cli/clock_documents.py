@@ -27,6 +27,7 @@ query Slots($since: DateTime!, $until: DateTime!, $jobs: [String!], $outcomes: [
     nodes {
       job schedule timezone dueAt outcome reason until count lookAt waitsUntil
       run { id status reason }
+      replay { id status }
     }
     pageInfo { hasNextPage endCursor }
   }

@@ -95,6 +95,8 @@ def _reason(slot: JSON) -> str:
         said.append(f"looked at again {words.day_and_time(_at(slot['lookAt']))}")
     if slot["waitsUntil"]:
         said.append(f"waits until {words.day_and_time(_at(slot['waitsUntil']))}")
+    if slot["replay"]:
+        said.append(f"replayed: {slot['replay']['status'].lower()} {slot['replay']['id']}")
     return " · ".join(part for part in said if part)
 
 

@@ -250,6 +250,17 @@ async def children(
     return found
 
 
+async def replays(db: Connection | Database, run_ids: Sequence[UUID]) -> dict[UUID, RunRow]:
+    """Read the newest run that runs each of these again."""
+    rows = await db.fetch(
+        f"""SELECT {COLUMNS} FROM unnest($1::uuid[]) AS old (id) CROSS JOIN LATERAL (
+              SELECT * FROM nomaflow.runs WHERE replay_of = old.id AND trigger = 'replay'
+              ORDER BY queued_at DESC LIMIT 1) r""",
+        list(run_ids),
+    )
+    return {row["replay_of"]: RunRow(*row) for row in rows}
+
+
 async def all_in_flight(db: Connection | Database, wanted: RunFilter, limit: int) -> list[RunRow]:
     """Read what is queued or running now, oldest first."""
     where = _where(wanted)

@@ -19,7 +19,7 @@ SLOTS = """query ($since: DateTime!, $until: DateTime!, $jobs: [String!], $outco
   slots(since: $since, until: $until, jobs: $jobs, outcomes: $outcomes, first: $first,
         after: $after) {
     nodes { job schedule timezone dueAt outcome reason until count at lookAt waitsUntil
-            run { id jobName status reason scheduledFor } }
+            run { id jobName status reason scheduledFor } replay { id scheduledFor } }
     pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }"""
 
 
@@ -62,6 +62,26 @@ async def test_each_due_time_tells_what_became_of_it_and_of_which_run(api):
     assert "previous run still running" in found[1]["reason"]
     assert found[0]["run"]["scheduledFor"] == found[0]["dueAt"]
     assert all(slot["count"] == 1 and slot["until"] is None for slot in found)
+
+
+async def test_a_due_time_that_was_run_again_says_by_which_run(api):
+    await declare(api)
+    for n in range(2):
+        await tick(api, T0 + n * MINUTE)
+    fired, skipped = await nodes(api)
+    assert (fired["replay"], skipped["replay"]) == (None, None)
+    await api.query(
+        "mutation ($run: ID!) { runAbort(run: $run) { errors { message } } }",
+        run=fired["run"]["id"],
+    )
+    again = """mutation ($run: ID!) { runReplay(input: {run: $run}) {
+      run { id } errors { message } } }"""
+    answer = (await api.query(again, run=skipped["run"]["id"]))["runReplay"]
+    assert answer["errors"] == []
+    fired, skipped = await nodes(api)
+    assert fired["replay"] is None
+    assert skipped["outcome"] == "skipped"
+    assert skipped["replay"] == {"id": answer["run"]["id"], "scheduledFor": skipped["dueAt"]}
 
 
 async def test_a_long_gap_is_one_row_and_is_found_by_a_window_inside_it(api):
