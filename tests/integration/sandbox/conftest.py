@@ -147,7 +147,7 @@ def is_alive(pid: int) -> bool:
     """Whether there is such a process, and it is more than a zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
 
