@@ -20,7 +20,8 @@ from typing import Self, TypeVar
 import httpx
 
 from nomaflow.outside.api_client import Client
-from nomaflow.outside.outside_job import Call, Record, Words, told, word
+from nomaflow.outside.calls import Call, tries
+from nomaflow.outside.outside_job import Record, Words, told, word
 from nomaflow.outside.refusals import ClientError
 
 __all__ = ["AsyncJob", "Client", "ClientError", "Job"]
@@ -78,7 +79,7 @@ class Job(Words):
 
     def _ask(self, call: Call[T]) -> T:
         with httpx.Client(**self.options) as http:
-            for one in self.tries(call):
+            for one in tries(self.place, call):
                 time.sleep(one.wait)
                 answer: httpx.Response | httpx.TransportError
                 try:
@@ -138,7 +139,7 @@ class AsyncJob(Words):
 
     async def _ask(self, call: Call[T]) -> T:
         async with httpx.AsyncClient(**self.options) as http:
-            for one in self.tries(call):
+            for one in tries(self.place, call):
                 await asyncio.sleep(one.wait)
                 sent = http.post(self.place.graphql, json=one.body, timeout=call.timeout)
                 answer: httpx.Response | httpx.TransportError

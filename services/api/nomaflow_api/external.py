@@ -9,7 +9,7 @@ import strawberry
 
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.job.spec import SpecErrors
-from nomaflow.outside import external_runs
+from nomaflow.outside import external_runs, names
 from nomaflow.store import external, removal
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import ABSENT, Asked
@@ -70,15 +70,15 @@ async def _most_recent(
     destination: str | None = ABSENT,
 ) -> MostRecent | None:
     info.context.need(Permission.SEE)
-    if any(external_runs.wrong_name(text) for text in (job, source, destination) if text):
+    if any(names.wrong_name(text) for text in (job, source, destination) if text):
         return None  # no script can have reported under such a name
     wanted = (status or RunStatus.SUCCEEDED).value
     row = await external.most_recent(
         info.context.db,
-        external_runs.name_of(job),
+        names.name_of(job),
         wanted,
-        external_runs.name_of(source) if source else None,
-        external_runs.name_of(destination) if destination else None,
+        names.name_of(source) if source else None,
+        names.name_of(destination) if destination else None,
     )
     run = as_run(row)
     if row is None or run is None or row.started_at is None:

@@ -7,7 +7,6 @@ ever claims one. A run that falls silent is called stale and stays open: its scr
 from __future__ import annotations
 
 import logging
-import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from nomaflow.errors import Code, Failure, NomaflowError
 from nomaflow.in_force import definitions
 from nomaflow.job.problems import Problem, SpecErrors
 from nomaflow.lifecycle import FINAL_RUN, RunStatus
+from nomaflow.outside import names
 from nomaflow.store import deliveries, external, history, jobs, logs, runs
 from nomaflow.store.external import NewExternal
 from nomaflow.store.runs import Line
@@ -32,15 +32,12 @@ if TYPE_CHECKING:
     from nomaflow.store.external import StaleRun
     from nomaflow.store.history import RunRow
 
-LONGEST_NAME = 200
 LONGEST_MESSAGE = 16_000
 LONGEST_HEARTBEAT = 7 * 86_400.0
 MOST_RECORDS = 2**63 - 1
 SILENT_BEATS = 3
 """A script that said how often it gives a sign of life is stale after so many missed ones."""
 SHORTEST_SILENCE = 30.0
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Categories of characters that make two names look like one, or a line like two."""
 CLOCK_SLACK = timedelta(minutes=5)
 """A client's clock may be ahead by so much; its start then counts as now."""
 
@@ -77,12 +74,12 @@ async def start(
     if wish.heartbeat_seconds is not None:
         silence = max(SILENT_BEATS * wish.heartbeat_seconds, SHORTEST_SILENCE)
     new = NewExternal(
-        job_name=name_of(wish.job),
+        job_name=names.name_of(wish.job),
         trigger=wish.trigger,
         triggered_by=wish.triggered_by,
         principal=wish.principal,
-        source=name_of(wish.source),
-        destination=name_of(wish.destination),
+        source=names.name_of(wish.source),
+        destination=names.name_of(wish.destination),
         stale_seconds=silence,
         idempotency_key=wish.idempotency_key,
         started_at=wish.started_at,
@@ -93,14 +90,6 @@ async def start(
     seq = await _tell_of_namesake(db, run_id, new.job_name)
     bell.news(run_id, seq or 1, RunStatus.RUNNING.value)
     return run_id, True
-
-
-def name_of(text: str) -> str:
-    """A name as it is kept: without blanks around it, and each letter in one form (NFC).
-
-    So that those who look for it need not know how a script wrote it.
-    """
-    return unicodedata.normalize("NFC", text.strip())
 
 
 async def _tell_of_namesake(db: Database, run_id: UUID, name: str) -> int | None:
@@ -137,10 +126,10 @@ def _problems(wish: Start) -> list[Problem]:
             ("source", wish.source),
             ("destination", wish.destination),
         )
-        if (why := wrong_name(text))
+        if (why := names.wrong_name(text))
     ]
     key = wish.idempotency_key
-    if key is not None and (why := wrong_name(key)):
+    if key is not None and (why := names.wrong_name(key)):
         found.append(Problem(("idempotencyKey",), f"`idempotencyKey` {why}"))
     beat = wish.heartbeat_seconds
     if beat is not None and not 1 <= beat <= LONGEST_HEARTBEAT:
@@ -148,20 +137,6 @@ def _problems(wish: Start) -> list[Problem]:
         found.append(Problem(("heartbeatSeconds",), message))
     found += _wrong_start(wish.started_at)
     return found
-
-
-def wrong_name(text: str) -> str | None:
-    """Why this is no name, source or destination; None when it is one."""
-    text = text.strip()
-    length = len(text)
-    if not length:
-        return f"is empty; it must be text of 1 to {LONGEST_NAME} characters"
-    if length > LONGEST_NAME:
-        return f"has {length:,} characters, and may have {LONGEST_NAME} at most"
-    for char in text:
-        if unicodedata.category(char) in _INVISIBLE:
-            return f"holds the invisible character U+{ord(char):04X}, which no name may"
-    return None
 
 
 def _wrong_start(at: datetime | None) -> list[Problem]:

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
-import httpx
-
 from nomaflow.errors import Code
-from nomaflow.outside import address
+from nomaflow.outside import address, calls
+from nomaflow.outside.calls import Call
 from nomaflow.outside.ids import run_id
-from nomaflow.outside.refusals import ClientError, data_of, unreachable
+from nomaflow.outside.refusals import ClientError
 
 T = TypeVar("T")
 Record = dict[str, Any]
 
 log = logging.getLogger("nomaflow.client")
 
-TIMEOUT, CONNECT_TIMEOUT = 30.0, 5.0
-PATIENCE = 31.0
-"""Seconds after which no new try begins: so long may a restart of the API take."""
-BRIEF_TIMEOUT = 5.0
-BRIEF_PATIENCE = 2.0
-"""The same of a sign of life, which must not hold up the work that it tells of."""
 LONGEST_MESSAGE = 4_000
-WAITS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-"""Seconds before each new try while the API is away: a restart of it must not fail a script."""
-_AWAY = frozenset({502, 503, 504})
 WORDS = {"success": "SUCCEEDED", "error": "FAILED"}
 SHOWN = {"RUNNING": "in_progress", "SUCCEEDED": "success"}
 
@@ -48,27 +36,6 @@ _DELETE = """mutation ($job: String!) {
   runsDelete(job: $job, confirm: $job) { deleted errors { code message path } } }"""
 _RECENT = """query ($job: String!, $status: RunStatus, $source: String, $destination: String) {
   mostRecent(job: $job, status: $status, source: $source, destination: $destination) { unix } }"""
-
-
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
-    """One request, and what its answer means; `done` is the status that a lost answer left.
-
-    `otherwise` answers instead of an error, or raises it; None: it is raised.
-    """
-
-    document: str
-    variables: Mapping[str, Any]
-    read: Callable[[Any], T]
-    done: str | None = None
-    otherwise: Callable[[ClientError], T] | None = None
-    patience: float = PATIENCE
-    seconds: float = TIMEOUT
-
-    @property
-    def timeout(self) -> httpx.Timeout:
-        """How long one try may take."""
-        return httpx.Timeout(self.seconds, connect=min(self.seconds, CONNECT_TIMEOUT))
 
 
 class Words:
@@ -139,7 +106,7 @@ class Words:
             return kept
 
         call = self._registering(kept["start_date"], unheard)
-        return _brief(call) if brief else call
+        return calls.brief(call) if brief else call
 
     def _registering(
         self, began: str | None, unheard: Callable[[ClientError], Record]
@@ -185,7 +152,7 @@ class Words:
 
         said = {"run": run, "message": message and _sendable(message)}
         call = Call(_BEAT, said, self._kept, None, unheard)
-        return _brief(call)
+        return calls.brief(call)
 
     def resulting(self, result: str, message: str | None, records: int | None) -> Call[Record]:
         status = word(result)
@@ -231,77 +198,10 @@ class Words:
         }
         return self.record
 
-    def tries(self, call: Call[T]) -> Iterator[Try[T]]:
-        began = time.monotonic()
-        for number, wait in enumerate((0.0, *WAITS)):
-            yield Try(self.place, call, number, wait, began)
-
-
-@dataclass(slots=True)
-class Try(Generic[T]):
-    """One try of a call, after a wait in seconds; `meaning` is what it came to."""
-
-    place: address.Address
-    call: Call[T]
-    number: int
-    wait: float
-    began: float
-    meaning: T | None = None
-
-    @property
-    def body(self) -> dict[str, Any]:
-        return {"query": self.call.document, "variables": dict(self.call.variables)}
-
-    @property
-    def is_last(self) -> bool:
-        """Whether the next one would begin too late, or there is none."""
-        if self.number >= len(WAITS):
-            return True
-        return time.monotonic() - self.began + WAITS[self.number] > self.call.patience
-
-    def settles(self, answer: httpx.Response | httpx.TransportError) -> bool:
-        """Whether this answer, or that there is none, ends the call. Raises ClientError."""
-        try:
-            counts, self.meaning = self._read(answer)
-        except ClientError as error:
-            if self.call.otherwise is None:
-                raise
-            self.meaning = self.call.otherwise(error)
-            return True
-        return counts
-
-    def _read(self, answer: httpx.Response | httpx.TransportError) -> tuple[bool, T | None]:
-        if isinstance(answer, httpx.TransportError):
-            if not self.is_last:
-                return False, None
-            why = str(answer) or type(answer).__name__
-            raise unreachable(self.place, f"does not answer ({why})")
-        if answer.status_code in _AWAY:
-            if not self.is_last:
-                return False, None
-            raise unreachable(self.place, f"answers {answer.status_code}")
-        payload = next(iter(data_of(self.place, answer).values()))
-        problems = (payload or {}).get("errors") or []
-        if problems and not (self.number and self._is_done(payload, problems[0])):
-            first = problems[0]
-            raise ClientError(
-                Code(first["code"]), first["message"], tuple(first["path"]), reported=first["code"]
-            )
-        return True, self.call.read(payload)
-
-    def _is_done(self, payload: Mapping[str, Any], problem: Mapping[str, Any]) -> bool:
-        """Tell whether the try before this one was heard and only its answer lost."""
-        ended = payload.get("run") and payload["run"]["status"] == self.call.done
-        return problem["code"] == Code.INVALID_STATE and bool(ended)
-
 
 def _sendable(text: str) -> str:
     """Leave out what no database takes: an error's text may quote anything."""
     return text.replace("\0", "").encode(errors="replace").decode()
-
-
-def _brief(call: Call[T]) -> Call[T]:
-    return replace(call, patience=BRIEF_PATIENCE, seconds=BRIEF_TIMEOUT)
 
 
 def word(result: str) -> str:

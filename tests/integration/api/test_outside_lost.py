@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nomaflow.client import AsyncJob, ClientError, Job
-from nomaflow.outside import outside_job
+from nomaflow.outside import calls, outside_job
 
 from .conftest import TOKEN, serve
 
@@ -23,7 +23,7 @@ FROM_TO = ("--source", "amanda", "--destination", "socrata")
 @pytest.fixture
 def hasty(monkeypatch):
     """The same waits, only shorter."""
-    monkeypatch.setattr(outside_job, "WAITS", (0.01, 0.02, 0.05))
+    monkeypatch.setattr(calls, "WAITS", (0.01, 0.02, 0.05))
 
 
 def port_of(api):
@@ -128,8 +128,8 @@ async def test_a_sign_of_life_never_stops_the_work(options, hasty, caplog):
 
 
 async def test_an_api_that_swallows_requests_does_not_hold_a_script_for_ever(monkeypatch):
-    monkeypatch.setattr(outside_job, "BRIEF_PATIENCE", 0.1)
-    monkeypatch.setattr(outside_job, "BRIEF_TIMEOUT", 0.2)
+    monkeypatch.setattr(calls, "BRIEF_PATIENCE", 0.1)
+    monkeypatch.setattr(calls, "BRIEF_TIMEOUT", 0.2)
     held = []
 
     async def swallow(reader, writer):
@@ -204,7 +204,7 @@ async def test_sys_exit_in_the_block_is_a_success(api):
 
 # --- the wrapper
 
-PATIENT = "import nomaflow.outside.outside_job as o; o.WAITS = (0.05, 0.05); "
+PATIENT = "import nomaflow.outside.calls as c; c.WAITS = (0.05, 0.05); "
 MAIN = "from nomaflow.cli.main import main; main()"
 
 
