@@ -107,10 +107,12 @@ class Transformed(Origin):
         return self._counts[1]
 
     async def close(self) -> None:
-        if self._working is not None:
-            self._working.cancel()
-            with suppress(asyncio.CancelledError, StepError):
-                await self._working
+        working = self._working
+        if working is not None:
+            working.cancel()
+            await asyncio.wait({working})
+            if not working.cancelled():
+                working.exception()  # whoever wanted the rows has heard of it
 
     async def rows(self, names: Sequence[str]) -> AsyncGenerator[Rows, None]:
         columns = tuple(Column(self.field(name)) for name in names)
