@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import strawberry
 
 from nomaflow.clock import blackout_effect
-from nomaflow.clock.calendars import Blackout
+from nomaflow.clock.calendars import Blackout, blackout_problems
 from nomaflow.errors import NomaflowError
 from nomaflow.in_force import horizon, switches
 from nomaflow.in_force.switches import Switch
+from nomaflow.job.problems import Problem, SpecErrors
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import ABSENT, Asked
 from nomaflow_api.graph_base import UserError, mistakes
@@ -137,6 +138,14 @@ def _time(at: datetime | None) -> str | None:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _parsed(wanted: BlackoutInput) -> Blackout:
+    """Read a blackout; SpecErrors lists all that is wrong with it."""
+    table = wanted.as_table()
+    if found := [Problem(path, message) for path, message in blackout_problems(table)]:
+        raise SpecErrors(found)
+    return Blackout.parse(table)
+
+
 async def _blackout_set(
     info: Asked,
     input: BlackoutInput,
@@ -145,12 +154,12 @@ async def _blackout_set(
     context = info.context
     context.need(Permission.ADMIN)
     try:
-        blackout = Blackout.parse(input.as_table())
+        blackout = _parsed(input)
         await switches.check_blackout(context.db, blackout, datetime.now(UTC))
         effect = _shown(await _effect(context, blackout))
         if apply:
             await switches.set_blackout(context.db, blackout, by=context.caller.word)
-    except NomaflowError as error:
+    except (NomaflowError, SpecErrors) as error:
         return BlackoutPayload(effect=Json({}), applied=False, errors=mistakes(error))
     return BlackoutPayload(effect=effect, applied=bool(apply), errors=[])
 

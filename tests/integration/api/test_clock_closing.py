@@ -168,6 +168,12 @@ async def test_a_mistake_is_data_with_its_place_and_changes_nothing(api, changes
     assert (await api.query(BLACKOUTS))["blackouts"] == []
 
 
+async def test_all_mistakes_of_a_blackout_are_told_at_once(api):
+    wrong = {"name": "a b", "until": text(midnight() - HOUR), "action": "delay"}
+    errors = (await blackout(api, **wrong))["errors"]
+    assert [error["path"] for error in errors] == [["name"], ["until"], ["action"]]
+
+
 async def test_an_effect_too_large_to_count_says_so_soon(api):
     await declare(api, schedule="* * * * * *")
     told = (await blackout(api, until=text(midnight(300))))["effect"]
