@@ -34,6 +34,7 @@ from nomaflow.embedded.servers import EmbeddedServers
 from nomaflow.in_force import catalog
 from nomaflow.project.folder import Project
 from nomaflow.store import database, migrate, roles
+from nomaflow_worker.main import new_event_loop
 
 RUNS = int(os.environ.get("RUNS", "200"))
 MANY = int(os.environ.get("MANY", "2000"))
@@ -241,4 +242,5 @@ async def main() -> None:
 
 if __name__ == "__main__":
     _noop.register()
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:  # floor and runs wait alike
+        runner.run(main())
