@@ -215,9 +215,29 @@ def zone(name: str) -> ZoneInfo:
 
 
 def _near_zone(name: str) -> str | None:
-    lowered = {known.lower(): known for known in _zone_names()}
-    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.75)
+    """The zone that was meant, looked for only among those that begin alike: that costs little."""
+    wanted = name.lower()
+    alike = _zones_by_beginnings()
+    lowered = {known.lower(): known for one in _beginnings(wanted) for known in alike.get(one, ())}
+    found = difflib.get_close_matches(wanted, lowered, n=1, cutoff=0.75)
     return lowered[found[0]] if found else None
+
+
+def _beginnings(lowered: str) -> tuple[str, ...]:
+    """How the whole name begins, and the place in it."""
+    place = lowered.rpartition("/")[2]
+    return lowered[:2] + "...", "/" + place[:2]
+
+
+@lru_cache(maxsize=1)
+def _zones_by_beginnings() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for known in sorted(_zone_names()):
+        area, place = _beginnings(known.lower())
+        found.setdefault(place, []).append(known)
+        if "/" not in known:
+            found.setdefault(area, []).append(known)
+    return found
 
 
 def every_seconds(text: str | float) -> float:
