@@ -1,6 +1,5 @@
 """What MariaDB and SQLite would change without a word: equal, or refused with the column."""
 
-import asyncio
 import re
 
 import pytest
@@ -119,11 +118,11 @@ FROM_MARIADB = [
     ("double", "0.1e0 + 0.2e0", "0.30000000000000004"),
     ("decimal(65,30)", "1.000000000000000000000000000001", "1.000000000000000000000000000001"),
     ("date", "'9999-12-31'", "9999-12-31"),
-    ("date", "'0000-00-00'", "column v"),
+    ("date", "'0000-00-00'", "column 'v'"),
     ("datetime(6)", "'2024-03-31 02:30:00.000001'", "2024-03-31 02:30:00.000001"),
     ("timestamp(3)", "'2024-03-31 02:30:00.5'", "2024-03-31 02:30:00.5"),
     ("time", "'23:59:59'", "23:59:59"),
-    ("time", "'838:59:59'", "column v"),
+    ("time", "'838:59:59'", "column 'v'"),
     ("year", "2024", "2024"),
     ("enum('it''s','b')", "'it''s'", "it's"),
     ("set('a','b')", "'a,b'", "a,b"),
@@ -345,51 +344,6 @@ async def test_names_are_used_to_the_letter(mariadb, sqlites, new_pg_url, kind):
     finally:
         await there.close()
         await back.close()
-
-
-@pytest.mark.parametrize("kind", ["mariadb", "sqlite"])
-async def test_a_reader_sees_the_old_rows_or_the_new_and_never_less(
-    mariadb, sqlites, new_pg_url, kind
-):
-    url = await mariadb() if kind == "mariadb" else sqlites.urls["reports"]
-    pair, other = Pair(await new_pg_url(), url), Pair(url, url)
-    await pair.script(
-        "ops",
-        "CREATE TABLE s (id int PRIMARY KEY, v text); "
-        "INSERT INTO s SELECT g, 'old' FROM generate_series(1, 5000) g",
-    )
-    await pair.copy("s", "s")
-    if kind == "sqlite":
-        await pair.reports.execute("PRAGMA journal_mode = wal")
-    counts, ended = [], asyncio.Event()
-
-    async def watch():
-        while not ended.is_set():
-            counts.append(await other.ops.scalar("SELECT count(*) AS n FROM s"))
-            await asyncio.sleep(0)
-
-    watching = asyncio.create_task(watch())
-    await pair.script("ops", "UPDATE s SET v = 'new'; INSERT INTO s VALUES (5001, 'x')")
-    result = await pair.copy("s", "s")
-    ended.set()
-    await watching
-    assert (result.output["inserted"], result.output["updated"]) == (1, 5000)
-    assert set(counts) <= {5000, 5001}
-    assert len(counts) > 3
-    await pair.close()
-    await other.close()
-
-
-async def test_two_copies_into_one_mariadb_table_take_turns(to_mariadb):
-    await to_mariadb.script(
-        "ops", "CREATE TABLE s (id int PRIMARY KEY); INSERT INTO s SELECT generate_series(1, 2000)"
-    )
-    other = Pair(to_mariadb.urls["ops"], to_mariadb.urls["reports"])
-    await asyncio.gather(to_mariadb.copy("s", "s"), other.copy("s", "s"))
-    assert await to_mariadb.reports.scalar("SELECT count(*) AS n FROM s") == 2000
-    tables = await to_mariadb.reports.all("SHOW TABLES")
-    assert len(tables) == 1
-    await other.close()
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "sqlite"])
