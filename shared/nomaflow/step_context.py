@@ -35,8 +35,8 @@ class EarlierStep(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class TriggeredRun:
-    """A run of another job that this step has started."""
+class CalledRun:
+    """A run of another job that this step has called."""
 
     job: str
     run_id: str | None
@@ -174,6 +174,10 @@ class StepContext(Protocol):
         """Which try of this step this is, from 1."""
 
     @property
+    def trigger(self) -> str:
+        """What started the run: `cron`, `user`, `api`, `cli`, `call_job`, `replay` or `retry`."""
+
+    @property
     def triggered_by(self) -> str:
         """`cron`, `user:alice`, `api`, `cli:bob` or `call_job:parent@run`."""
 
@@ -220,14 +224,14 @@ class StepContext(Protocol):
     def parent_chain(self) -> Sequence[ParentRun]:
         """The runs above this one, the outermost first; empty when no job has called it."""
 
-    async def trigger(
+    async def call_job(
         self,
         job: str,
         params: Mapping[str, Any] | None = None,
         *,
         wait: bool = True,
         check: bool = True,
-    ) -> TriggeredRun:
+    ) -> CalledRun:
         """Start a run of another job as a child of this one, and wait for its end (J27).
 
         `params` go over those the job declares; they are kept in history, so they hold no

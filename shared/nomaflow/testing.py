@@ -24,13 +24,13 @@ from nomaflow.connectors import spec, sql
 from nomaflow.connectors.http import connector as http
 from nomaflow.connectors.http.connector import HttpPolicy
 from nomaflow.errors import StepError
-from nomaflow.plugins import triggers, values
+from nomaflow.plugins import job_calls, values
 from nomaflow.plugins.binding import bind
 from nomaflow.plugins.http import StepHttp
 from nomaflow.plugins.level_log import LevelLog
 from nomaflow.plugins.offers import offers
 from nomaflow.plugins.state import State
-from nomaflow.step_context import EarlierStep, ParentRun, TriggeredRun
+from nomaflow.step_context import CalledRun, EarlierStep, ParentRun
 from nomaflow.steps import base
 
 
@@ -54,9 +54,9 @@ class TestContext:
     `connectors` are databases by URL or APIs by base URL, tables as in connectors.toml, or any
     object of the test's own, handed over as it is. `outputs` are those of the earlier steps, in
     order; an `EarlierStep` (`nomaflow.steps.base`) says one's status as well. `http` replaces
-    `ctx.http`. `jobs` are those that `ctx.trigger` finds, each with the output of its runs, or a
-    `TriggeredRun` (`nomaflow.step_context`) that says its status as well; what was triggered is
-    in `triggered`. Facts of the run can be set as attributes.
+    `ctx.http`. `jobs` are those that `ctx.call_job` finds, each with the output of its runs, or a
+    `CalledRun` (`nomaflow.step_context`) that says its status as well; what was called is
+    in `called`. Facts of the run can be set as attributes.
     """
 
     __test__ = False
@@ -70,12 +70,13 @@ class TestContext:
         state: Mapping[str, Any] | None = None,
         dry_run: bool = False,
         http: Any = None,
-        jobs: Mapping[str, Mapping[str, Any] | TriggeredRun] | None = None,
+        jobs: Mapping[str, Mapping[str, Any] | CalledRun] | None = None,
     ) -> None:
         self.run_id = "00000000-0000-7000-8000-000000000000"
         self.job_id = "test-job"
         self.step_name = "test-step"
         self.attempt = 1
+        self.trigger = "user"
         self.triggered_by = "user:tester"
         self.session_user = "tester"
         self.scheduled_for: str | None = None
@@ -87,7 +88,7 @@ class TestContext:
         self.http: Any = http or StepHttp()
         self.connectors = connectors or {}
         self.jobs = jobs or {}
-        self.triggered: list[tuple[str, Mapping[str, Any]]] = []
+        self.called: list[tuple[str, Mapping[str, Any]]] = []
         self.parent_chain: Sequence[ParentRun] = ()
         self.reports: list[dict[str, Any]] = []
         self.cancelled = False
@@ -108,26 +109,26 @@ class TestContext:
     def prev_rows_affected(self) -> int | None:
         return None if self.last_step is None else self.last_step.rows_affected
 
-    async def trigger(
+    async def call_job(
         self,
         job: str,
         params: Mapping[str, Any] | None = None,
         *,
         wait: bool = True,
         check: bool = True,
-    ) -> TriggeredRun:
-        given = triggers.parameters(job, params)
+    ) -> CalledRun:
+        given = job_calls.parameters(job, params)
         if job not in self.jobs:
             raise StepError(f"the test gives no job {job!r}", retryable=False)
         if self.dry_run:
-            return TriggeredRun(job, None, "skipped", "dry run: not started", None, {})
-        self.triggered.append((job, given))
-        run_id = f"00000000-0000-7000-8000-{len(self.triggered):012}"
+            return CalledRun(job, None, "skipped", "dry run: not started", None, {})
+        self.called.append((job, given))
+        run_id = f"00000000-0000-7000-8000-{len(self.called):012}"
         run = self.jobs[job]
         if not wait:
-            return TriggeredRun(job, run_id, "queued", None, None, {})
-        if not isinstance(run, TriggeredRun):
-            return TriggeredRun(job, run_id, "succeeded", None, None, run)
+            return CalledRun(job, run_id, "queued", None, None, {})
+        if not isinstance(run, CalledRun):
+            return CalledRun(job, run_id, "succeeded", None, None, run)
         if check and run.status not in ("succeeded", "partial"):
             raise StepError(f"run {run.run_id} of job `{job}` {run.status}: {run.reason}")
         return run

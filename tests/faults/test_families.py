@@ -39,8 +39,8 @@ import asyncio
 async def many(ctx, *, before: float, seconds: float):
     await asyncio.sleep(before)
     runs = await asyncio.gather(
-        *(ctx.trigger("child", {"n": n, "seconds": seconds}) for n in range(4)),
-        ctx.trigger("child", {"n": 9, "seconds": seconds}, wait=False),
+        *(ctx.call_job("child", {"n": n, "seconds": seconds}) for n in range(4)),
+        ctx.call_job("child", {"n": 9, "seconds": seconds}, wait=False),
     )
     return {"ns": [run.output.get("n") for run in runs]}
 

@@ -12,7 +12,7 @@ import pytest
 from nomaflow import StepContext
 from nomaflow.errors import StepError
 from nomaflow.plugins import resolve
-from nomaflow.step_context import TriggeredRun
+from nomaflow.step_context import CalledRun
 from nomaflow.steps.base import EarlierStep
 from nomaflow.testing import TestContext, call
 
@@ -105,22 +105,22 @@ async def test_state_steps_and_a_dry_run():
 
 async def test_runs_of_other_jobs():
     async def f(ctx: StepContext, *, job: str, wait: bool = True) -> object:
-        run = await ctx.trigger(job, {"day": date(2026, 5, 1)}, wait=wait)
+        run = await ctx.call_job(job, {"day": date(2026, 5, 1)}, wait=wait)
         return {"status": run.status, "rows": run.output.get("rows"), "id": run.run_id}
 
-    failed = TriggeredRun("broken", "a-run", "failed", "no rows", None, {})
+    failed = CalledRun("broken", "a-run", "failed", "no rows", None, {})
     ctx = TestContext(jobs={"load": {"rows": 3}, "broken": failed})
     answer = await call(f, ctx, kwargs={"job": "load"})
     assert (answer["status"], answer["rows"]) == ("succeeded", 3)
     assert (await call(f, ctx, kwargs={"job": "load", "wait": False}))["status"] == "queued"
-    assert ctx.triggered == [("load", {"day": "2026-05-01"})] * 2
+    assert ctx.called == [("load", {"day": "2026-05-01"})] * 2
     with pytest.raises(StepError, match=r"run a-run of job `broken` failed: no rows"):
         await call(f, ctx, kwargs={"job": "broken"})
     with pytest.raises(StepError, match="no job 'laod'"):
         await call(f, ctx, kwargs={"job": "laod"})
     ctx = TestContext(jobs={"load": {}}, dry_run=True)
     assert (await call(f, ctx, kwargs={"job": "load"}))["status"] == "skipped"
-    assert ctx.triggered == []
+    assert ctx.called == []
 
 
 async def test_a_function_that_answers_with_something_to_await():

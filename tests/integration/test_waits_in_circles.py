@@ -131,7 +131,7 @@ async def test_waiting_for_a_lock_that_will_be_free_is_no_circle(shop):
 async def test_nobody_waits_for_a_detached_run(shop):
     calls = """
     async def leave(ctx, *, job):
-        run = await ctx.trigger(job, wait=False)
+        run = await ctx.call_job(job, wait=False)
         return {"run": run.run_id}
     """
     await shop.declare(

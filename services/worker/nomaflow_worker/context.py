@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from nomaflow.connectors.sql import Session
 from nomaflow.store import family, logs
 from nomaflow_worker import rendering
+from nomaflow_worker.called_runs import CalledRuns
 from nomaflow_worker.calling import Calling
 from nomaflow_worker.ear import Ear
 from nomaflow_worker.keeping import RETRIES, Keeper
 from nomaflow_worker.sandbox.request import ChildRequest, Limits
 from nomaflow_worker.step_log import StepLog
-from nomaflow_worker.triggering import Triggers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,6 +89,11 @@ class Context:
     def dry_run(self) -> bool:
         """True: change nothing, say what would be done."""
         return self._claimed.dry_run
+
+    @property
+    def trigger(self) -> str:
+        """The word of what started the run: cron, user, call_job ..."""
+        return self._claimed.trigger
 
     @property
     def triggered_by(self) -> str:
@@ -211,6 +216,7 @@ class Context:
             kwargs=call.kwargs,
             params=self.params,
             attempt=self.attempt,
+            trigger=self.trigger,
             triggered_by=self.triggered_by,
             session_user=_session_user(self.triggered_by),
             scheduled_for=self.scheduled_for,
@@ -225,8 +231,8 @@ class Context:
             rows=call.rows,
         )
         calling = self._calling(in_process=True)
-        triggers = Triggers(calling, self.log, self.is_cancelled, dry_run=self.dry_run)
-        ear = Ear(self, triggers)
+        called_runs = CalledRuns(calling, self.log, self.is_cancelled, dry_run=self.dry_run)
+        ear = Ear(self, called_runs)
         try:
             return await self._tools.sandbox.call(request, ear, timeout_seconds=self._timeout)
         except BaseException:

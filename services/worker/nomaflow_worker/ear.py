@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from nomaflow_worker.called_runs import CalledRuns
     from nomaflow_worker.context import Context
-    from nomaflow_worker.triggering import Triggers
 
 
 class Ear:
     """Hears a child: its lines, progress and server processes are the step's own."""
 
-    def __init__(self, context: Context, triggers: Triggers) -> None:
-        self._context, self._triggers = context, triggers
+    def __init__(self, context: Context, called_runs: CalledRuns) -> None:
+        self._context, self._called_runs = context, called_runs
         self.opened: list[tuple[str, int]] = []
 
     def log(self, level: str, message: str, at: datetime, fields: Mapping[str, Any]) -> None:
@@ -41,7 +41,7 @@ class Ear:
     async def parents(self) -> Sequence[tuple[str, str]]:
         return await self._context.parents()
 
-    async def trigger(
+    async def call_job(
         self, job: str, params: Mapping[str, Any], *, wait: bool, check: bool
     ) -> Mapping[str, Any]:
-        return await self._triggers.start(job, params, wait=wait, check=check)
+        return await self._called_runs.start(job, params, wait=wait, check=check)

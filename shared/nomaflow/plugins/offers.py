@@ -59,6 +59,7 @@ def _settings(ctx: StepContext) -> Mapping[str, Any]:
             "job_id": ctx.job_id,
             "step_name": ctx.step_name,
             "attempt": ctx.attempt,
+            "trigger": ctx.trigger,
             "triggered_by": ctx.triggered_by,
             "session_user": ctx.session_user,
             "scheduled_for": ctx.scheduled_for,

@@ -29,7 +29,7 @@ class Ear:
     times: list[datetime] = field(default_factory=list)
     reports: list[Mapping[str, Any]] = field(default_factory=list)
     backends: list[tuple[str, int]] = field(default_factory=list)
-    triggered: list[tuple[str, Mapping[str, Any], bool, bool]] = field(default_factory=list)
+    called: list[tuple[str, Mapping[str, Any], bool, bool]] = field(default_factory=list)
     called_back: list[str] = field(default_factory=list)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -53,12 +53,12 @@ class Ear:
     async def parents(self) -> list[tuple[str, str]]:
         return [("outer", "run-a"), ("inner", "run-b")]
 
-    async def trigger(
+    async def call_job(
         self, job: str, params: Mapping[str, Any], *, wait: bool, check: bool
     ) -> Mapping[str, Any]:
         if job == "refused":
             raise StepError("there is no job `refused`", retryable=False)
-        self.triggered.append((job, params, wait, check))
+        self.called.append((job, params, wait, check))
         if job == "endless":
             try:
                 await asyncio.Event().wait()
@@ -70,7 +70,7 @@ class Ear:
             "rows_affected": 3,
             "output": {"n": 1, "rows": 3},
         }
-        return {"job": job, "run_id": f"run-{len(self.triggered)}", **facts}
+        return {"job": job, "run_id": f"run-{len(self.called)}", **facts}
 
     def said(self) -> str:
         return "\n".join(text for _, text in self.lines)

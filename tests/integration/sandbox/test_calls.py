@@ -22,7 +22,8 @@ async def test_a_function_gets_its_context_and_gives_its_value(workshop):
         async def f(ctx, *, name, **_):
             return {
                 "name": name, "run_id": ctx.run_id, "job_id": ctx.job_id, "step": ctx.step_name,
-                "attempt": ctx.attempt, "by": ctx.triggered_by, "user": ctx.session_user,
+                "attempt": ctx.attempt, "by": ctx.triggered_by, "trigger": ctx.trigger,
+                "user": ctx.session_user,
                 "dry": ctx.dry_run, "level": ctx.log_level, "params": dict(ctx.params),
                 "state": dict(ctx.state), "due": ctx.scheduled_for, "stop": ctx.is_cancelled(),
             }
@@ -33,6 +34,7 @@ async def test_a_function_gets_its_context_and_gives_its_value(workshop):
         kwargs={"name": "x"},
         params={"name": "x", "other": [1]},
         attempt=2,
+        trigger="replay",
         triggered_by="user:alice",
         session_user="alice",
         dry_run=True,
@@ -46,6 +48,7 @@ async def test_a_function_gets_its_context_and_gives_its_value(workshop):
         "step": "step-1",
         "attempt": 2,
         "by": "user:alice",
+        "trigger": "replay",
         "user": "alice",
         "dry": True,
         "level": "INFO",
@@ -367,20 +370,20 @@ async def test_a_function_starts_runs_and_goes_on_meanwhile(workshop):
         from decimal import Decimal
         async def f(ctx):
             first, second = await asyncio.gather(
-                ctx.trigger("load", {"day": Decimal("1.50")}), ctx.trigger("tell", wait=False)
+                ctx.call_job("load", {"day": Decimal("1.50")}), ctx.call_job("tell", wait=False)
             )
             chain = [f"{up.job}@{run}" for up, (_, run) in zip(ctx.parent_chain, ctx.parent_chain)]
             return [first.run_id, first.status, second.output["n"], chain, ctx.prev_rows_affected]
         async def refused(ctx):
-            await ctx.trigger("refused")
+            await ctx.call_job("refused")
         async def odd(ctx, given):
-            await ctx.trigger("load", object() if given is None else {"x": {1: object()}})
+            await ctx.call_job("load", object() if given is None else {"x": {1: object()}})
         """,
     )
     earlier = {"copy": EarlierStep("copy", "succeeded", {}, 41)}
     answer = await workshop.call("m:f", earlier=earlier)
     assert answer == ["run-1", "succeeded", 1, ["outer@run-a", "inner@run-b"], 41]
-    assert workshop.ear.triggered == [
+    assert workshop.ear.called == [
         ("load", {"day": 1.5}, True, True),
         ("tell", {}, False, True),
     ]
@@ -400,11 +403,11 @@ async def test_what_a_function_waits_for_is_called_back_with_its_end(workshop):
         import asyncio
         async def gives_up(ctx):
             try:
-                await asyncio.wait_for(ctx.trigger("endless"), 0.1)
+                await asyncio.wait_for(ctx.call_job("endless"), 0.1)
             except TimeoutError:
                 return "gave up"
         async def stays(ctx):
-            await ctx.trigger("endless")
+            await ctx.call_job("endless")
         """,
     )
     assert await workshop.call("m:gives_up") == "gave up"

@@ -72,7 +72,7 @@ async def test_a_run_for_each_tenant(page, pg_url):
     page.ear.connectors = {"default": {"kind": "sql", "url": pg_url}}
     answer = await page.call("tenants.nightly:all_tenants", kwargs={"day": "2026-05-01"})
     assert answer == {"rows": 6}
-    assert [(job, given.get("tenant"), wait) for job, given, wait, _ in page.ear.triggered] == [
+    assert [(job, given.get("tenant"), wait) for job, given, wait, _ in page.ear.called] == [
         ("tenant-night", "a", True),
         ("tenant-night", "b", True),
         ("tidy-up", None, False),

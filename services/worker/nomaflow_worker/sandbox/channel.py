@@ -64,12 +64,14 @@ class Channel:
         """Ask the worker and wait; StepError when it refuses."""
         return self._question(lambda number: {"ask": what, "name": name, "number": number}).result()
 
-    async def trigger(self, job: str, params: Mapping[str, Any], *, wait: bool, check: bool) -> Any:
+    async def call_job(
+        self, job: str, params: Mapping[str, Any], *, wait: bool, check: bool
+    ) -> Any:
         """Ask for a run of a job and wait as long as it takes; StepError when it is refused."""
 
         def order(number: int) -> dict[str, Any]:
             given = {"params": params, "wait": wait, "check": check}
-            return {"trigger": job, "number": number, **given}
+            return {"call_job": job, "number": number, **given}
 
         # Shielded: the answer is set from another thread, also when nobody waits for it any more.
         return await asyncio.shield(asyncio.wrap_future(self._question(order)))

@@ -15,11 +15,11 @@ from nomaflow.connectors import spec, sql
 from nomaflow.connectors.http import connector as http
 from nomaflow.connectors.http.connector import HttpPolicy
 from nomaflow.errors import StepError
-from nomaflow.plugins import triggers
+from nomaflow.plugins import job_calls
 from nomaflow.plugins.http import StepHttp
 from nomaflow.plugins.level_log import LevelLog
 from nomaflow.plugins.state import State
-from nomaflow.step_context import ParentRun, TriggeredRun
+from nomaflow.step_context import CalledRun, ParentRun
 from nomaflow_worker.sandbox import wire
 from nomaflow_worker.sandbox.channel import Channel
 
@@ -86,6 +86,7 @@ class ChildContext:
         self.job_id: str = facts["job"]
         self.step_name: str = facts["step"]
         self.attempt: int = facts["attempt"]
+        self.trigger: str = facts["trigger"]
         self.triggered_by: str = facts["triggered_by"]
         self.session_user: str = facts["session_user"]
         self.scheduled_for: str | None = facts["scheduled_for"]
@@ -124,17 +125,17 @@ class ChildContext:
             self._parents = tuple(ParentRun(job, run_id) for job, run_id in asked)
         return self._parents
 
-    async def trigger(
+    async def call_job(
         self,
         job: str,
         params: Mapping[str, Any] | None = None,
         *,
         wait: bool = True,
         check: bool = True,
-    ) -> TriggeredRun:
-        given = triggers.parameters(job, params)
-        answer = await self._channel.trigger(job, given, wait=wait, check=check)
-        return TriggeredRun(**answer)
+    ) -> CalledRun:
+        given = job_calls.parameters(job, params)
+        answer = await self._channel.call_job(job, given, wait=wait, check=check)
+        return CalledRun(**answer)
 
     def previous_step(self, name: str) -> Earlier:
         try:

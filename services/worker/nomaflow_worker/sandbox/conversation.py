@@ -166,7 +166,7 @@ class Conversation:
                     await self._reply(number, f"{what} {name!r}", lambda: self._told(what, name))
                 case {"rows": bytes(rows)} if self._talk is not None:
                     await self._talk.hear(rows)
-                case {"trigger": str(job), "number": int(number), **given}:
+                case {"call_job": str(job), "number": int(number), **given}:
                     await self._pace(1)
                     self._send_out(number, job, given)
                 case _:
@@ -198,10 +198,10 @@ class Conversation:
             case {"params": dict(params), "wait": bool(wait), "check": bool(check)}:
                 pass
             case _:
-                raise wire.WireError("a trigger without its facts")
+                raise wire.WireError("a call of a job without its facts")
 
         async def see_to() -> Any:
-            return await self._listener.trigger(job, params, wait=wait, check=check)
+            return await self._listener.call_job(job, params, wait=wait, check=check)
 
         errand = asyncio.create_task(self._reply(number, f"the run of {job!r}", see_to))
         self._errands.add(errand)

@@ -47,6 +47,7 @@ class ChildRequest:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     attempt: int = 1
+    trigger: str = "user"
     triggered_by: str = "system"
     session_user: str = "system"
     scheduled_for: datetime | None = None
@@ -72,6 +73,7 @@ class ChildRequest:
                     "kwargs": self.kwargs,
                     "params": self.params,
                     "attempt": self.attempt,
+                    "trigger": self.trigger,
                     "triggered_by": self.triggered_by,
                     "session_user": self.session_user,
                     "scheduled_for": self.scheduled_for,
@@ -117,7 +119,7 @@ class ChildListener(Protocol):
     async def parents(self) -> Sequence[tuple[str, str]]:
         """The job and the run of each run above this one, the outermost first."""
 
-    async def trigger(
+    async def call_job(
         self, job: str, params: Mapping[str, Any], *, wait: bool, check: bool
     ) -> Mapping[str, Any]:
         """Start a run of another job; told to stop, it ends what it waits for. StepError."""

@@ -1,4 +1,4 @@
-"""`ctx.trigger`: the parameters that go out with a function's wish for a run."""
+"""`ctx.call_job`: the parameters that go out with a call of another job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nomaflow.plugins import values
 def parameters(job: object, params: object) -> dict[str, Any]:
     """Return the parameters as JSON holds them; StepError when it cannot, or for no job's name."""
     if not isinstance(job, str) or not job:
-        raise StepError(f"trigger the name of a job, not {job!r:.80}", retryable=False)
+        raise StepError(f"call a job by its name, not {job!r:.80}", retryable=False)
     if params is None:
         return {}
     if not isinstance(params, Mapping):

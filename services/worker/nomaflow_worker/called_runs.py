@@ -1,4 +1,4 @@
-"""What `ctx.trigger` of a python step leads to: runs of other jobs, within bounds."""
+"""What `ctx.call_job` of a python step leads to: runs of other jobs, within bounds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST = 1_000
 REHEARSED = "dry run: not started"
 
 
-class Triggers:
+class CalledRuns:
     """The runs that the function of one try of one step starts."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""`ctx.trigger` and `ctx.parent_chain`: a function that starts runs of other jobs (J27, P07)."""
+"""`ctx.call_job` and `ctx.parent_chain`: a function that starts runs of other jobs (J27, P07)."""
 
 import asyncio
 
@@ -6,8 +6,8 @@ import pytest
 from workshop import working, workshop
 
 from nomaflow import dispatch
+from nomaflow_worker import called_runs
 from nomaflow_worker import children as children_module
-from nomaflow_worker import triggering
 
 CHILD = """
 [[jobs]]
@@ -42,40 +42,45 @@ from nomaflow.errors import StepError
 
 
 async def once(ctx: StepContext, **_):
-    run = await ctx.trigger("child", {"day": date(2026, 5, 1), "text": "a ${env:HOME} b", "n": 7})
+    run = await ctx.call_job("child", {"day": date(2026, 5, 1), "text": "a ${env:HOME} b", "n": 7})
     shown = {"day": run.output["first_row"]["day"], "text": run.output["first_row"]["text"]}
     return {"run_id": run.run_id, "status": run.status, "job": run.job, **shown}
 
 
+async def words(ctx, *, below: bool = False):
+    run = None if below else await ctx.call_job("parent", {"below": True})
+    return {"own": ctx.trigger, "called": run and run.output["own"]}
+
+
 async def many(ctx, *, n: int = 5):
-    runs = await asyncio.gather(*(ctx.trigger("child", {"n": at}) for at in range(n)))
+    runs = await asyncio.gather(*(ctx.call_job("child", {"n": at}) for at in range(n)))
     return {"ns": [run.output["first_row"]["n"] for run in runs]}
 
 
 async def leave(ctx):
-    run = await ctx.trigger("child", wait=False)
+    run = await ctx.call_job("child", wait=False)
     return {"run_id": run.run_id, "status": run.status}
 
 
 async def leave_and_stay(ctx):
-    await ctx.trigger("child", wait=False)
+    await ctx.call_job("child", wait=False)
     await asyncio.sleep(60)
 
 
 async def unchecked(ctx):
-    run = await ctx.trigger("child", check=False)
+    run = await ctx.call_job("child", check=False)
     return {"status": run.status, "reason": run.reason}
 
 
 async def caught(ctx):
     try:
-        await ctx.trigger("child")
+        await ctx.call_job("child")
     except StepError as error:
         return {"said": error.message, "output": error.output}
 
 
 async def left_waiting(ctx):
-    asyncio.create_task(ctx.trigger("child"))
+    asyncio.create_task(ctx.call_job("child"))
     await asyncio.sleep(0.5)
     return {"left": True}
 
@@ -90,32 +95,32 @@ async def chain(ctx):
 
 
 async def chain_below(ctx, *, depth: int = 0, job: str = "chain"):
-    run = await ctx.trigger(job)
+    run = await ctx.call_job(job)
     return {"chain": run.output["chain"], "above": len(ctx.parent_chain)}
 
 
 async def job_named(ctx, *, job: str, wait: bool = True):
-    run = await ctx.trigger(job, wait=wait)
+    run = await ctx.call_job(job, wait=wait)
     return {"status": run.status, "run_id": run.run_id, "reason": run.reason}
 
 
 async def with_params(ctx, *, given: dict):
-    await ctx.trigger("child", given)
+    await ctx.call_job("child", given)
 
 
 async def a_secret(ctx):
     import os
-    await ctx.trigger("child", {"text": "a " + os.environ["TOKEN"]})
+    await ctx.call_job("child", {"text": "a " + os.environ["TOKEN"]})
 
 
 def plainly(ctx):
-    run = asyncio.run(ctx.trigger("child", {"n": 4}))
+    run = asyncio.run(ctx.call_job("child", {"n": 4}))
     return {"n": run.output["first_row"]["n"]}
 
 
 async def too_many(ctx):
     for at in range(4):
-        await ctx.trigger("child", {"n": at}, wait=False)
+        await ctx.call_job("child", {"n": at}, wait=False)
 """
 
 
@@ -167,6 +172,18 @@ async def test_a_run_is_started_waited_for_and_read(shop):
         run["principal"],
     )
     assert any(str(child["id"]) in line for line in await shop.lines(run["id"]))
+
+
+async def test_a_function_knows_by_which_word_its_run_was_started(shop):
+    files = {"plugins__calls.py": CALLS}
+    await shop.declare(
+        (PARENT + PARENT.replace('"parent"', '"caller"'))
+        % ("params = { below = true }", "words", "", "params = { below = false }", "words", ""),
+        **files,
+    )
+    async with working(shop):
+        run = await shop.run("caller")
+    assert await output(shop, run) == {"own": "api", "called": "call_job"}
 
 
 async def test_many_at_once_in_a_worker_with_one_place(shop):
@@ -372,7 +389,7 @@ async def test_what_is_refused_has_a_sentence(shop):
             ("with_params", 'kwargs = { given = { n = "many" } }', "`n`"),
             ("with_params", 'kwargs = { given = { text = "${env:TOKEN}" } }', "secret"),
             ("a_secret", 'env = ["TOKEN"]', "holds the value of a secret"),
-            ("job_named", 'kwargs = { job = "" }', "trigger the name of a job"),
+            ("job_named", 'kwargs = { job = "" }', "call a job by its name"),
         ):
             (shop.root / ".env").write_text("TOKEN=s3cret-of-sixteen\n")
             await declare(shop, function, step=step)
@@ -384,7 +401,7 @@ async def test_what_is_refused_has_a_sentence(shop):
 
 
 async def test_a_step_starts_so_many_runs_and_no_more(shop, monkeypatch):
-    monkeypatch.setattr(triggering, "MOST", 3)
+    monkeypatch.setattr(called_runs, "MOST", 3)
     await declare(shop, "too_many")
     async with working(shop):
         run = await shop.run("parent")
