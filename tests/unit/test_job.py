@@ -529,6 +529,14 @@ WRONG = [
         ("presets", "0", "op_kwargs", "x"),
         "no step `x`",
     ),
+    (
+        {
+            "steps": [{"name": "get", "type": "http", "url": "http://h/"}],
+            "presets": [{"name": "p", "op_kwargs": {"get": {"metod": "POST"}}}],
+        },
+        ("presets", "0", "op_kwargs", "get", "metod"),
+        "preset `p`: step `get`: a http step has no kwarg `metod`; did you mean `method`?",
+    ),
     # said twice
     ({"id": "x"}, ("id",), "`name` and `id` are the same field; keep one"),
     ({"overlap": "skip", "single_instance": True}, ("single_instance",), "same field"),

@@ -153,6 +153,12 @@ def test_without_a_schema_the_defaults_say_the_kinds():
 
 
 OVERRIDES = [
+    (
+        {"step_kwargs": {"other one": {"metod": "POST"}}},
+        ("step_kwargs", "other one", "metod"),
+        "step `other one`: a http step has no kwarg `metod`; did you mean `method`?",
+    ),
+    ({"step_kwargs": {"other one": {"qq": 1}}}, ("step_kwargs", "other one", "qq"), "it knows aut"),
     ({"params": {"n": "abc"}}, ("params", "n"), "must be a number"),
     ({"params": 5}, ("params",), "must be a table, not 5"),
     ({"step_kwargs": {"cal": {}}}, ("step_kwargs", "cal"), "no step `cal`; did you mean `call`?"),
@@ -178,6 +184,31 @@ def test_what_a_fire_may_not_give(given, path, why):
     )
     assert [problem.path for problem in found] == [path]
     assert why in found[0].message
+
+
+def test_a_fire_may_give_what_a_step_reads_or_its_job_declares():
+    job = spec(
+        params={"declared": 1},
+        param_schema={"type": "object", "properties": {"declared": {}, "required": {}}},
+        steps=[
+            {"name": "get", "type": "http", "url": "http://h/${kw:place}/${params.day}"},
+            {
+                "name": "users",
+                "type": "http_sync",
+                "request": {"url": "http://h/users"},
+                "map": {"id": "param('tenant')"},
+                "target": {"connector": "db", "table": "users", "key": ["id"]},
+            },
+            {"name": "call", "type": "python", "callable": "a:b"},
+        ],
+    )
+    given = {
+        "get": {"place": "x", "day": 1, "declared": 2, "required": 3, "method": "POST"},
+        "users": {"tenant": "t"},
+        "call": {"anything": 1},
+    }
+    assert parameters.validate_overrides(job, {}, given) == []
+    assert len(parameters.validate_overrides(job, {}, {"get": {"tenant": 1}})) == 1
 
 
 SET = {
@@ -222,7 +253,7 @@ def test_what_a_fire_may_give():
     found = parameters.validate_overrides(
         job,
         {"n": 2, "token": "${env:TOKEN}", "new": "${today}"},
-        {"call": {"threshold": 33.3, "more": 1}, "other one": {"x": "y"}},
+        {"call": {"threshold": 33.3, "more": 1}, "other one": {"method": "PUT"}},
         {"other one": False},
     )
     assert found == []

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from nomaflow.job import clock_checks, param_schema, step_defaults, words
+from nomaflow.job import clock_checks, kwarg_names, param_schema, step_defaults, words
 from nomaflow.job.problems import Path, Problem, SpecErrors, did_you_mean, real_path
 from nomaflow.job.tables import shown, tables, token_problems
 from nomaflow.language import expression, template
@@ -120,7 +120,8 @@ def _own_params(job: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[P
 
 
 def _presets(job: Mapping[str, Any]) -> Iterator[Problem]:
-    names = [step.get("name") for _, step in tables(job, "steps")]
+    steps = {step.get("name"): step for _, step in tables(job, "steps")}
+    names = list(steps)
     for at, preset in tables(job, "presets"):
         path, whose = ("presets", str(at)), f"preset `{preset.get('name', at + 1)}`: "
         for key in ("kwargs", "steps"):
@@ -128,8 +129,25 @@ def _presets(job: Mapping[str, Any]) -> Iterator[Problem]:
                 if name not in names:
                     hint = did_you_mean(name, filter(None, names))
                     yield Problem((*path, key, name), f"{whose}there is no step `{name}`{hint}")
+                elif key == "kwargs" and isinstance(preset[key][name], dict):
+                    for wrong, message in _strange(job, steps[name], preset[key][name]):
+                        yield Problem((*path, key, name, wrong), whose + message)
         yield from token_problems(preset.get("params"), (*path, "params"), whose)
         yield from token_problems(preset.get("kwargs"), (*path, "kwargs"), whose)
+
+
+def _strange(
+    job: Mapping[str, Any], step: Mapping[str, Any], given: Iterable[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield the kwargs that mean nothing to a step that is otherwise well."""
+    kind, config = step.get("type"), step.get("config", {})
+    if not isinstance(kind, str) or template.problems(config):
+        return
+    schema = job.get("param_schema")
+    declared = [job.get("params"), schema.get("properties") if isinstance(schema, dict) else None]
+    tables_of = (table for table in (*declared, config.get("kwargs")) if isinstance(table, dict))
+    names = kwarg_names.known(kind, config, (name for table in tables_of for name in table))
+    yield from kwarg_names.unknown(step["name"], kind, given, names)
 
 
 def _steps(job: Mapping[str, Any]) -> Iterator[Problem]:

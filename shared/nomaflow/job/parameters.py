@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nomaflow.errors import Code
-from nomaflow.job import param_schema
+from nomaflow.job import kwarg_names, param_schema
 from nomaflow.job.problems import Path, Problem, SpecErrors, did_you_mean, written
 from nomaflow.language import template
 from nomaflow.steps import registry
@@ -143,6 +143,10 @@ def _override_problems(
         if isinstance(own, Mapping):
             schema = param_schema.inferred(step.kwargs)
             yield from _values(own, step.kwargs, schema, ("step_kwargs", step.name))
+            declared = (*spec.params, *schema_of(spec).get("properties", {}), *step.kwargs)
+            meant = kwarg_names.known(step.type, step.config, declared)
+            for name, message in kwarg_names.unknown(step.name, step.type, own, meant):
+                yield Problem(("step_kwargs", step.name, name), message)
         else:
             message = f"the kwargs of step `{step.name}` must be a table, not {written(own)}"
             yield Problem(("step_kwargs", step.name), message)
