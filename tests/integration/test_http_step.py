@@ -306,15 +306,18 @@ async def test_a_cancelled_request_closes_its_connection(server):
         "http://[::ffff:169.254.169.254]/",
         "http://metadata.google.internal/",
         "http://METADATA.google.internal./",
-        "file:///etc/passwd",
-        "ftp://example.com/",
-        "gopher://127.0.0.1/",
     ],
 )
 async def test_forbidden_places_are_never_asked(url):
     error = await refused(url, retry_count=3)
     assert "SSRF_BLOCKED" in error.message
     assert not error.retryable
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.com/", "gopher://127.0.0.1/"])
+def test_a_scheme_that_is_never_sent_is_no_setting(url):
+    with pytest.raises(ValueError, match="is never sent; begin the URL with https://"):
+        HttpStep.model_validate({"url": url})
 
 
 @pytest.mark.parametrize(

@@ -310,6 +310,8 @@ BAD_CONNECTORS = [
         ("connectors", "x", "auth"),
         "`type` is one of bearer",
     ),
+    ('kind = "http"\nurl = "http://[::1"\n', 3, ("connectors", "x", "url"), "cannot be read"),
+    ('kind = "http"\nurl = "http:///x"\n', 3, ("connectors", "x", "url"), "names no host"),
     ('kind = "http"\n', 1, ("connectors", "x", "url"), "`url` is missing"),
     ('kind = "sql"\nurl = "${foo:x}"\n', 3, ("connectors", "x", "url"), "unknown token"),
     ('kind = "sql"\nurl = "${kw:x}"\n', 3, ("connectors", "x", "url"), "a connector knows no run"),

@@ -107,6 +107,23 @@ def test_the_hourly_recipe_loads():
     assert spec.needs_parameters
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"url": "HTTPS://h/x?q=1"},
+        {"url": "http://[::1]:8080/"},
+        {"url": "/items", "connector": "api"},
+        {"url": "", "connector": "api"},
+        {"url": "/items", "connector": "${kw:api}"},
+        {"url": "${env:BASE}/items"},
+        {"url": "ftp${env:REST}"},
+        {"url": "http://[${kw:host}"},
+    ],
+)
+def test_urls_that_might_be_sent_are_not_judged(more):
+    JobSpec.parse({"name": "j", "steps": [{"name": "get", "type": "http", **more}]})
+
+
 def test_the_canonical_form_is_what_was_written():
     canonical = JobSpec.parse(HOURLY).canonical()
     expected = json.loads(json.dumps(HOURLY))
@@ -517,6 +534,19 @@ WRONG = [
         ("schedule",),
         "schedule `default`: it gives no value, and parameter `day` is required",
     ),
+    # URLs that nothing could be sent to
+    *[
+        ({"steps": [{"name": "get", "type": "http", **more}]}, ("steps", "0", "url"), why)
+        for more, why in (
+            ({"url": "ftp://h/x"}, "step `get`: `url`: the scheme 'ftp' is never sent"),
+            ({"url": "ftp://h/x", "connector": "api"}, "the scheme 'ftp' is never sent"),
+            ({"url": "localhost:8080/x"}, "the scheme 'localhost' is never sent"),
+            ({"url": "/items"}, "is not absolute; begin it with https:// or name a connector"),
+            ({"url": "http://[::1"}, "the URL cannot be read: Invalid port"),
+            ({"url": "http:///x"}, "names no host"),
+            ({"url": "http://h:99999/"}, "port 99999 is not from 1 to 65535"),
+        )
+    ],
     # presets
     (
         {"params": {"a": 1}, "presets": [{"name": "p", "params": {"a": []}}]},

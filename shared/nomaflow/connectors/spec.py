@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from nomaflow.connectors import query_params, statement
+from nomaflow.connectors.http import literal
 from nomaflow.connectors.http.auth import Auth, Headers
 from nomaflow.connectors.ldap import url as ldap_url
 from nomaflow.connectors.query_params import ParamType
@@ -222,6 +223,8 @@ class HttpConnectorSpec(ConnectorSpec):
     def _an_address(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value and "${" not in value and not value.lower().startswith(("https://", "http://")):
             raise ValueError(f"`{info.field_name}` is not absolute; begin it with https://")
+        if value and (why := literal.wrong(value, relative=False)):
+            raise ValueError(why)
         return value
 
 

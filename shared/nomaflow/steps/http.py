@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from nomaflow.connectors.http import literal
 from nomaflow.connectors.http import tries as http_tries
 from nomaflow.connectors.http.auth import Auth, Headers
 from nomaflow.connectors.http.client import IDEMPOTENT, HttpClient, Reply, Request
@@ -91,6 +92,9 @@ class HttpStep(Step):
             raise ValueError("the URL is empty; only under a connector may it be")
         if any(ord(character) < 32 or ord(character) == 127 for character in value):  # noqa: PLR2004  the control characters of ASCII
             raise ValueError("the URL holds a line break or control character")
+        under = bool(info.data.get("connector"))
+        if why := literal.wrong(value.strip(), relative=under):
+            raise ValueError(why)
         return value.strip()
 
     def interrupt_default(self) -> Interrupt:
