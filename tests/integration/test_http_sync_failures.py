@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import uuid4
 
 import pytest
+from loopback import as_json
 from paged_api import PagedApi, user
 from syncing import WATERMARK, declared, job, place, rows, synced, tables
 from workshop import working, workshop
@@ -12,7 +13,7 @@ from workshop import working, workshop
 from nomaflow import batch_retry, replay
 from nomaflow.errors import NomaflowError
 from nomaflow.replay import Again
-from nomaflow.store import history, watermarks
+from nomaflow.store import history, sync_results, watermarks
 
 
 @pytest.fixture
@@ -62,6 +63,27 @@ async def test_stopping_at_the_first_bad_batch_says_what_stays(shop):
     assert step["output"]["inserted"] == 160
     row = await shop.db.fetchrow("SELECT * FROM public.sync_logs")
     assert (row["status"], row["records_processed"]) == ("failed", 160)
+    # Seed 003's `error_count` of a sync that failed is not 0.
+    sync = (await sync_results.of_runs(shop.db, [run["id"]]))[run["id"]]
+    assert sync["failed_batches"] == 1
+    for (error,) in (row["errors"], step["output"]["errors"], sync["errors"]):
+        assert (error["page"], error["batch"]) == (2, 17)
+        assert 'null value in column "email"' in error["error"]
+        assert datetime.fromisoformat(error["at"]).tzinfo
+
+
+async def test_what_stopped_a_try_is_its_own_error_and_not_one_of_the_next(shop):
+    broken = {"3"}
+    answer = lambda q: as_json({}, 500) if q["page"] in broken else None  # noqa: E731
+    async with PagedApi([user(n) for n in range(250)], before=answer) as api:
+        await declared(shop, job(api))
+        run, step = await synced(shop)
+        (error,) = step["output"]["errors"]
+        assert (run["status"], error["page"], error["batch"]) == ("failed", 3, None)
+        assert error["error"].startswith("page 3: GET ")
+        assert step["output"]["failed_batches"] == 1
+        assert "errors" in step["checkpoint"]
+        assert step["checkpoint"]["errors"] == []
 
 
 async def test_secrets_of_headers_are_masked(shop):

@@ -114,6 +114,7 @@ async def test_more_that_never_ends(shop):
         status, message, written = await outcome(shop, api, paginate=paginate)
     assert (status, written) == ("failed", 3)
     assert "page 2 holds the same items as an earlier page" in message
+    assert message.endswith("; 3 rows of earlier batches stay written")
     async with PagedApi([], before=always_more(new=True)) as api:
         # Ever new items are no lie that could be told; the limits of the step end it.
         limited = await outcome(shop, api, paginate=paginate + "\nmax_pages = 7", rest=WATERMARK)

@@ -34,10 +34,11 @@ class SyncResult:
     inserted: BigInt
     updated: BigInt
     error_count: int = strawberry.field(
-        description="Batches that could not be written, and pages that could not be fetched"
+        description="Batches that could not be written, pages that could not be fetched, and"
+        " what stopped a step that failed"
     )
     errors: Json = strawberry.field(
-        description="[{page, batch, error, at}], the first 100 per step"
+        description="[{page, batch, error, at}], the first 100 per step, and what stopped it"
     )
     duration_seconds: float
     completed_at: datetime | None = strawberry.field(

@@ -25,7 +25,7 @@ from nomaflow.steps.syncing.keeping import Bookkeeper
 from nomaflow.steps.syncing.largest import Largest
 from nomaflow.steps.syncing.mapping import Batch, ItemMap
 from nomaflow.steps.syncing.pages import Gap, Turn
-from nomaflow.steps.syncing.paging import Paging, Place
+from nomaflow.steps.syncing.paging import LyingApiError, Paging, Place
 from nomaflow.steps.syncing.settings import Paginate
 from nomaflow.steps.syncing.sync_log import SyncLog, sync_id
 from nomaflow.steps.syncing.tally import Course, Tally
@@ -60,16 +60,22 @@ class _Sync:
         start, seen = tally.follows or paging.first(), tally.records + tally.missed
         fetcher = fetcher_of(self.ctx, self.wishes, paging)
         turns = pages.in_order(paging, fetcher.fetch, start, seen, patient=patient)
-        async with aclosing(turns):
-            async for turn in turns:
-                if isinstance(turn, Gap):
-                    request = fetcher.kept(turn.place)
-                    last = self._is_last(turn.place.number, turn.follows)
-                    await self._leave_out(turn, request, last=last)
-                else:
-                    tally.fullest = paging.fullest
-                    last = self._is_last(turn.page.place.number, turn.follows)
-                    await self._write_page(turn, last=last)
+        try:
+            async with aclosing(turns):
+                async for turn in turns:
+                    if isinstance(turn, Gap):
+                        request = fetcher.kept(turn.place)
+                        last = self._is_last(turn.place.number, turn.follows)
+                        await self._leave_out(turn, request, last=last)
+                    else:
+                        tally.fullest = paging.fullest
+                        last = self._is_last(turn.page.place.number, turn.follows)
+                        await self._write_page(turn, last=last)
+        except StepError as error:
+            tally.stop(None if tally.ended else tally.pages + tally.unread + 1, None, error.message)
+            if isinstance(error, LyingApiError):
+                raise LyingApiError(error.message + self._so_far()) from None
+            raise
         await self.books.settled()
 
     def _is_last(self, number: int, follows: Place | None) -> bool:
@@ -115,7 +121,11 @@ class _Sync:
                 raise StepError(batch.error, retryable=False)
             written = await self.writer.write(batch.columns)
         except StepError as error:
-            where = f"page {page}, batch {tally.batches + 1}"
+            number = tally.batches + 1
+            where = f"page {page}, batch {number}"
+            most = tally.failed >= MOST_FAILED
+            if error.category != "error" or self.wishes.on_error == "stop" or most:
+                tally.stop(page, number, error.message)
             if error.category != "error":  # the target is gone: every batch would fail
                 raise _at(where, error) from None
             if self.wishes.on_error == "stop":
@@ -130,8 +140,8 @@ class _Sync:
                 tally.largest.see(batch.columns[list(self.wishes.map).index(watermark.column)])
 
     def _so_far(self) -> str:
-        written = counted(self.tally.inserted + self.tally.updated)
-        return f"; {written} of earlier batches stay written"
+        written = self.tally.inserted + self.tally.updated
+        return f"; {counted(written)} of earlier batches stay written" if written else ""
 
     def _say(self, turn: Turn, *, last: bool) -> None:
         now = asyncio.get_running_loop().time()
@@ -156,6 +166,7 @@ async def carry_out(ctx: StepRunContext, wishes: Wishes) -> StepResult:
         )
         await _read(ctx, wishes, writer, tally)
     except StepError as error:
+        tally.stop(None, None, error.message)
         error.output = tally.output()
         if log is not None and not isinstance(error, ClaimLostError):
             with contextlib.suppress(StepError):  # what went wrong first is what counts

@@ -48,6 +48,8 @@ class Tally:
     """True when `max_pages` was reached and there was more."""
     waiting: list[FailedItems] = field(default_factory=list)
     """Batches that failed since the last checkpoint."""
+    stopped: dict[str, Any] | None = None
+    """The error that ended this try. No checkpoint keeps it: the next try may well get past it."""
     _before_seconds: float = 0.0
     _began: float = field(default_factory=time.monotonic)
 
@@ -73,14 +75,12 @@ class Tally:
         self.unread += request is not None
         self.waiting.append(FailedItems(page, self.batches, items, error, request))
         if len(self.errors) < ERRORS_SHOWN:
-            self.errors.append(
-                {
-                    "page": page,
-                    "batch": self.batches,
-                    "error": error[:LONGEST_ERROR],
-                    "at": rfc3339(datetime.now(UTC)),
-                }
-            )
+            self.errors.append(_error(page, self.batches, error))
+
+    def stop(self, page: int | None, batch: int | None, error: str) -> None:
+        """Note what ends the sync, and where; the first to be noted is the cause."""
+        if self.stopped is None:
+            self.stopped = _error(page, batch, error)
 
     def _counted(self, count: int) -> None:
         self.batches += 1
@@ -92,15 +92,19 @@ class Tally:
         return round(self._before_seconds + time.monotonic() - self._began, 3)
 
     def output(self) -> dict[str, Any]:
-        """The step's output; also `Run.sync` of the API."""
+        """The step's output; also `Run.sync` of the API.
+
+        What stopped a sync is one of its errors (seed 003's `error_count`), and counts.
+        """
+        stopped = [self.stopped] if self.stopped else []
         told = {
             "records": self.records,
             "pages": self.pages,
             "batches": self.batches,
             "inserted": self.inserted,
             "updated": self.updated,
-            "failed_batches": self.failed,
-            "errors": self.errors,
+            "failed_batches": self.failed + len(stopped),
+            "errors": self.errors + stopped,
             "duration_seconds": self.seconds,
             "completed_at": rfc3339(datetime.now(UTC)),
         }
@@ -169,6 +173,11 @@ class Tally:
         self.largest.value = stored["largest"]
         self._before_seconds = stored["seconds"]
         return True
+
+
+def _error(page: int | None, batch: int | None, error: str) -> dict[str, Any]:
+    at = rfc3339(datetime.now(UTC))
+    return {"page": page, "batch": batch, "error": error[:LONGEST_ERROR], "at": at}
 
 
 @dataclass(frozen=True, slots=True)
