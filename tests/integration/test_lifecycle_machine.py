@@ -284,7 +284,7 @@ def test_no_illegal_state_is_reachable(database_url, capsys):
         run_state_machine_as_test(
             Life,
             settings=settings(
-                max_examples=2000 if LONG else 60,
+                max_examples=2000 if LONG else 100,
                 stateful_step_count=60 if LONG else 40,
                 derandomize=not LONG,
                 deadline=None,
