@@ -93,6 +93,17 @@ async def test_the_newest_end_between_two_places(db, long_history):
     assert await pages_read(db, ask) < FEW_PAGES
 
 
+@pytest.mark.parametrize("places", [{"source": "zz"}, {"destination": "zz"}])
+@pytest.mark.parametrize("status", ["succeeded", "running"])
+async def test_the_newest_end_from_a_place_where_nothing_came_from(
+    db, long_history, places, status
+):
+    async def ask(connection):
+        assert await external.most_recent(connection, "permits", status, **places) is None
+
+    assert await pages_read(db, ask) < FEW_PAGES
+
+
 async def test_the_last_success_of_a_job_that_only_fails(db, long_history):
     async def ask(connection):
         assert await history.last_successes(connection, [long_history]) == {}
@@ -118,10 +129,20 @@ async def test_silent_runs(db, long_history):
     assert await pages_read(db, ask) < FEW_PAGES
 
 
-async def test_a_place_where_nothing_went(db, long_history):
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        RunFilter(destination="new"),
+        RunFilter(source="zz"),
+        RunFilter(source="zz", destination="b"),
+        RunFilter(source="zz", jobs=["permits"]),
+    ],
+)
+@pytest.mark.parametrize("order", [Order.QUEUED_DESC, Order.FINISHED_DESC])
+async def test_a_place_of_no_run(db, long_history, wanted, order):
     async def ask(connection):
-        wanted = RunFilter(destination="new")
-        page = await history.page(connection, wanted, Window(20), Order.QUEUED_DESC)
+        page = await history.page(connection, wanted, Window(20), order)
         assert page.rows == []
+        assert await history.count(connection, wanted, order) == 0
 
     assert await pages_read(db, ask) < FEW_PAGES
