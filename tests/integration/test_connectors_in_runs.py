@@ -114,8 +114,11 @@ async def test_a_worker_sees_what_is_made_changed_and_deleted_meanwhile(
 ):
     vault = Vault((SECRET_KEY,))
     await shop.declare(JOB.format("shop"), **{"plugins__shopping.py": PLUGIN})
+    other = asked(mariadb_url, name="other")
+    await connector_changes.create(shop.db, shop.project, vault, other, by="test")
     run = await shop.end(await shop.trigger("shop"))
     assert "there is no connector `shop`" in run["reason"] + str(run["error"])
+    assert run["error"]["message"].endswith("known ones: default, other")
     await connector_changes.create(shop.db, shop.project, vault, asked(mariadb_url), by="test")
     await checked(shop, "shop")
     # Another database of the same server: the table is not there yet, and is made anew.

@@ -11,6 +11,8 @@ RETURNS = {
     "counted": ("{'rows_affected': 3, 'b': 1}", {"rows_affected": 3, "b": 1}, 3),
     "text-count": ("{'rows_affected': 'many'}", {"rows_affected": "many"}, None),
     "true-count": ("{'rows_affected': True}", {"rows_affected": True}, None),
+    "half-count": ("{'rows_affected': 2.5}", {"rows_affected": 2.5}, None),
+    "no-count": ("{'rows_affected': None}", {"rows_affected": None}, None),
     "empty-key": ("{'': 1}", {"": 1}, None),
     "set": ("{'a': {1}}", {"a": [1]}, None),
     "large-number": ("{'a': 10**40}", {"a": 10**40}, None),
@@ -65,3 +67,8 @@ async def test_what_counts_and_what_is_refused(shop):
         assert words in step["error"]["message"], step["error"]["message"]
     assert run["status"] == "partial"
     assert run["rows_affected"] == 10
+    warned = "SELECT step, message FROM log_lines WHERE run_id = $1 AND level = 30"
+    lines = {row["step"]: row["message"] for row in await shop.db.fetch(warned, run["id"])}
+    assert set(lines) == {"text-count", "true-count", "half-count"}
+    assert 'rows_affected = "many", which is no whole number' in lines["text-count"]
+    assert "rows_affected = true," in lines["true-count"]

@@ -149,6 +149,15 @@ async def test_continue_on_error_makes_the_run_partial(shop, worker):
     await shop.declare(job("j", sql("a", "SELECT 1/0", continue_on_error="true"), sql("b")))
     run = await shop.run("j")
     assert (run["status"], run["reason"]) == ("partial", "partial: step `a` failed")
+    assert (await shop.lines(run["id"]))[-1] == "run partial: step `a` failed"
+
+
+async def test_what_a_step_failed_of_is_said_once(shop, worker):
+    await shop.declare(job("j", sql("a", "SELECT :x", params="{ x = '${env:NOT_THERE}' }")))
+    run = await shop.run("j")
+    assert run["reason"] == "step `a` failed: " + run["error"]["message"]
+    assert "the project's .env has no variable" in run["error"]["message"]
+    assert "step" not in run["error"]["message"]
 
 
 async def test_conditions_ask_how_a_step_ended_also_when_it_put_out_nothing(shop, worker):

@@ -577,7 +577,7 @@ WRONG = [
     ),
     ({"steps": [step(kwargs={}, op_kwargs={})]}, ("steps", "0", "op_kwargs"), "same field"),
     (
-        {"steps": [{"name": "c", "type": "http", "config": {"url": "x", "name": "y"}}]},
+        {"steps": [{"name": "c", "type": "http", "config": {"url": "http://x", "name": "y"}}]},
         ("steps", "0", "config", "name"),
         "does not belong into `config`",
     ),

@@ -35,17 +35,32 @@ def test_an_unknown_type_is_refused_with_the_known_ones():
     [
         ("http", {}, ("url",), "required"),
         ("http", {"url": " "}, ("url",), "empty"),
-        ("http", {"url": "x", "colour": 1}, ("colour",), "no such field"),
-        ("http", {"url": "x", "method": "FETCH"}, ("method",), "'GET'"),
+        ("http", {"url": "http://x", "colour": 1}, ("colour",), "no such field"),
+        ("http", {"url": "http://x", "method": "FETCH"}, ("method",), "'GET'"),
         ("http", {"url": "x\r\ny"}, ("url",), "line break"),
-        ("http", {"url": "x", "headers": {"Host": "y"}}, ("headers",), "Host"),
-        ("http", {"url": "x", "headers": {"Content-Length": "9"}}, ("headers",), "Content-Length"),
-        ("http", {"url": "x", "headers": {"Transfer-Encoding": "c"}}, ("headers",), "Transfer"),
-        ("http", {"url": "x", "headers": {"X-A": "1\r\nX-B: 2"}}, ("headers",), "line break"),
-        ("http", {"url": "x", "headers": {"bad name": "1"}}, ("headers",), "bad name"),
+        ("http", {"url": "http://x", "headers": {"Host": "y"}}, ("headers",), "Host"),
         (
             "http",
-            {"url": "x", "auth": {"type": "oauth2", "token_url": "t", "client_id": "i"}},
+            {"url": "http://x", "headers": {"Content-Length": "9"}},
+            ("headers",),
+            "Content-Length",
+        ),
+        (
+            "http",
+            {"url": "http://x", "headers": {"Transfer-Encoding": "c"}},
+            ("headers",),
+            "Transfer",
+        ),
+        (
+            "http",
+            {"url": "http://x", "headers": {"X-A": "1\r\nX-B: 2"}},
+            ("headers",),
+            "line break",
+        ),
+        ("http", {"url": "http://x", "headers": {"bad name": "1"}}, ("headers",), "bad name"),
+        (
+            "http",
+            {"url": "http://x", "auth": {"type": "oauth2", "token_url": "t", "client_id": "i"}},
             ("auth", "oauth2", "client_secret"),
             "required",
         ),
@@ -97,7 +112,7 @@ PLAIN = "a-plain-token"
 )
 def test_what_may_be_a_secret_is_not_repeated_by_a_refusal(config):
     """By a step's check, and by that of a connector with the same setting."""
-    of_step = [words for _, words in registry.problems("http", {"url": "x", **config})]
+    of_step = [words for _, words in registry.problems("http", {"url": "http://x", **config})]
     connector = {"kind": "http", "url": "https://x", **config}
     of_connector = [words for _, words in problems_of("c", connector)]
     assert of_step
@@ -149,7 +164,7 @@ def test_an_unknown_way_to_show_who_one_is_names_the_known_ones():
         ({"type": "beerer"}, "unknown type"),
         ({"token": "${env:T}"}, "names no type"),
     ):
-        ((path, words),) = registry.problems("http", {"url": "x", "auth": auth})
+        ((path, words),) = registry.problems("http", {"url": "http://x", "auth": auth})
         assert path == ("auth",)
         assert what in words
         assert "bearer, basic, api_key, oauth2, aws_sigv4" in words
@@ -184,8 +199,8 @@ def test_a_step_is_repeated_after_an_interruption_only_where_that_is_harmless():
 
     assert default("sql_copy", **COPY) == "retry"
     assert default("sql_copy", **COPY, mode="append") == "fail"
-    assert default("http", url="x") == "retry"
-    assert default("http", url="x", method="post") == "fail"
+    assert default("http", url="http://x") == "retry"
+    assert default("http", url="http://x", method="post") == "fail"
     assert default("sql_query", connector="c", query="SELECT 1") == "retry"
     assert default("sql_query", connector="c", query="refresh:write") == "fail"
     assert default("python", callable="m:f") == "fail"

@@ -281,7 +281,8 @@ class Chain:
         if not move.is_final:
             await self.record.write(move)
             return
-        why = f": {move.reason}" if move.reason else ""
+        reason = (move.reason or "").removeprefix(f"{move.status.value}: ")
+        why = f": {reason}" if reason else ""
         level = "ERROR" if move.status is RunStatus.FAILED else "INFO"
         self._say(level, f"run {move.status.value}{why}", None)
         await self.record.write(move, alarms.on_final(self.tools, self.claimed, spec, move))

@@ -70,9 +70,9 @@ def prepare(
             config["kwargs"] = own
         ready = kind.prepare(config, lambda value: template.render(value, scope))
     except ValidationError as error:
-        raise StepError(_sentence(step.name, error), retryable=False) from None
+        raise StepError(_sentence(error), retryable=False) from None
     except NomaflowError as error:
-        raise StepError(f"step `{step.name}`: {error.message}", retryable=False) from None
+        raise StepError(error.message, retryable=False) from None
     shown = ready.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     if step.type == "python":
         shown["kwargs"] = dict(merged)
@@ -194,9 +194,9 @@ def job_time(claimed: Claimed, spec: JobSpec) -> datetime:
     return moment.astimezone(schedule.zone(_zone_of(claimed, spec)))
 
 
-def _sentence(name: str, error: ValidationError) -> str:
+def _sentence(error: ValidationError) -> str:
     parts = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])
         parts.append(f"`{where}`: {registry.sentence(dict(problem))}")
-    return f"step `{name}` has a setting that does not fit: " + "; ".join(parts)
+    return "a setting does not fit: " + "; ".join(parts)

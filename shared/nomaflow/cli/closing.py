@@ -158,8 +158,10 @@ def _tell(runs: list[JSON], told: int) -> int:
     """Print each run once, when it is over; answers how many were."""
     over = [run for run in runs if run["status"] not in {"QUEUED", "RUNNING"}]
     for run in over[told:]:
-        why = f": {run['reason']}" if run["reason"] else ""
-        print(f"{run['jobName']} {run['status'].lower()}{why}  {words.run_id(run['id'])}")
+        status = run["status"].lower()
+        reason = (run["reason"] or "").removeprefix(f"{status}: ")
+        why = f": {reason}" if reason else ""
+        print(f"{run['jobName']} {status}{why}  {words.run_id(run['id'])}")
     return len(over)
 
 

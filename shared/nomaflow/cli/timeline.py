@@ -206,7 +206,8 @@ class Timeline:
             self.finished_at = at
             self.error = _message(facts.get("error"))
         took = words.duration(self.seconds(at)) if self.is_over else ""
-        said = [self.status.lower(), took, self.reason or ""]
+        status = self.status.lower()
+        said = [status, took, (self.reason or "").removeprefix(f"{status}: ")]
         return [self._line(at, "run", " · ".join(part for part in said if part))]
 
     def _step_changed(self, at: datetime, event: JSON) -> list[str]:

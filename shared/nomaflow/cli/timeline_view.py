@@ -50,7 +50,8 @@ def verdict(timeline: Timeline) -> Text:
     if step is not None and step.error:
         return text.append(f"\n{step.name}: {step.error}")
     if timeline.status != "SUCCEEDED" and (why := timeline.error or timeline.reason):
-        text.append(f" · {why}")
+        said = why.removeprefix(f"{timeline.status.lower()}: ")
+        text.append(f" · {said}")
     return text
 
 

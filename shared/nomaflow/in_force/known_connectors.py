@@ -43,7 +43,8 @@ class KnownConnectors:
     ) -> list[StoredConnector]:
         """Read the connectors of these names, or all, as the database holds them now.
 
-        Names that a file declares cost nothing. Their secrets are masked from here on.
+        Names that a file declares cost nothing. Their secrets are masked from here on. When one
+        is nowhere, all are read: whoever is told so is told which there are.
         """
         wanted = None
         if names is not None:
@@ -57,6 +58,8 @@ class KnownConnectors:
         for row in rows:
             self._stored[row.name] = row
             self._open(row)
+        if wanted is not None and len(rows) < len(wanted):
+            await self.look(db)
         return rows
 
     def kinds(self) -> dict[str, str]:

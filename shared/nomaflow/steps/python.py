@@ -68,7 +68,14 @@ class PythonStep(Step):
         returned = await ctx.call_python(
             PythonCall(self.callable, kwargs, self.env, self.memory_mb, self.cpu_seconds)
         )
-        return result_of(self.callable, returned)
+        result = result_of(self.callable, returned)
+        if result.rows_affected is None and result.output.get("rows_affected") is not None:
+            said = json.dumps(result.output["rows_affected"], ensure_ascii=False)
+            ctx.log.warning(
+                f"{self.callable} returned rows_affected = {said:.80}, which is no whole number: "
+                "the run counts no rows for this step"
+            )
+        return result
 
 
 def result_of(name: str, returned: Any) -> StepResult:

@@ -128,11 +128,12 @@ class SqlQuery(Step):
         if work.reads or intent.only_reads(work.sql):
             return await self._streamed(ctx, connector, work)
         result = await connector.execute(work.sql, work.params)
+        if not result.columns:  # it answers no rows, whatever it did
+            return {"rows_affected": result.rowcount}
         _warn_of_twins(ctx, result.columns)
         kept = _Kept(self.fetch)
         for row in result.rows:
             kept.add(row)
-        # CREATE TABLE AS also says SELECT, and answers no row.
         reads = result.command in {"SELECT", "SHOW", "EXPLAIN"}
         changed = None if reads and result.rowcount <= len(result.rows) else result.rowcount
         return kept.output(len(result.rows), changed)
