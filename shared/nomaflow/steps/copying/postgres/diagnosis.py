@@ -49,9 +49,11 @@ async def find(
         search = _Search(connection, tail, _tried(crossing), state)
         if not await search.refuses(0, None):
             continue
+        old = crossing.pair.source
+        if await _Search(connection, tail, quoted(old.name), state).refuses(0, None):
+            return None  # the query itself cannot make this value
         words = f"does not become the target column {crossing.pair.target.name!r}"
         words += f" ({crossing.pair.target.declared}): {error.message}"
-        old = crossing.pair.source
         where = ""
         with suppress(TimeoutError):
             async with asyncio.timeout(SECONDS):
