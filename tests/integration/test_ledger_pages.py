@@ -77,7 +77,13 @@ async def test_a_page_costs_what_is_on_it_however_many_schedules_there_are(db):
             first = await slots.page(db, wanted, Window(SIZE))
             assert len(first.rows) == SIZE
             last = first.rows[-1]
-            pages = Window(SIZE), Window(SIZE, after=(last.due_at, last.schedule_id))
+            middle = T0 + 6 * HOUR, await db.fetchval("SELECT max(id::text)::uuid FROM schedules")
+            position = last.due_at, last.schedule_id
+            pages = [
+                *(Window(SIZE), Window(SIZE, after=position)),
+                *(Window(SIZE, backwards=True), Window(SIZE, before=position, backwards=True)),
+                *(Window(SIZE, after=middle), Window(SIZE, before=middle, backwards=True)),
+            ]
             taken.append((schedules, [await blocks(db, wanted, one) for one in pages]))
     # A row, its schedule by the index and its job; and the way down of each index.
     assert all(max(both) <= 6 * SIZE + 50 for _, both in taken), taken
@@ -132,4 +138,12 @@ async def test_pages_are_what_a_plain_query_gives(db):
             if not page.more:
                 break
             after = seen[-1]
+        assert seen == expected
+        seen, before = [], None
+        while True:
+            page = await slots.page(db, wanted, Window(size, before=before, backwards=True))
+            seen = [(row.due_at, row.schedule_id) for row in page.rows] + seen
+            if not page.more:
+                break
+            before = seen[0]
         assert seen == expected

@@ -78,11 +78,17 @@ async def _slots(
     outcomes: list[str] | None = ABSENT,
     first: int | None = 100,
     after: str | None = ABSENT,
+    last: int | None = ABSENT,
+    before: str | None = ABSENT,
 ) -> SlotConnection:
     info.context.need(Permission.SEE)
     _span(since, until)
     asked = cursors.window(
-        first=first, after=after or None, read=lambda text: cursors.time_of(_SLOT, text)
+        first=first,
+        after=after or None,
+        last=None if last is ABSENT else last,
+        before=before or None,
+        read=lambda text: cursors.time_of(_SLOT, text),
     )
     unknown = [word for word in outcomes or () if word not in slots.OUTCOMES]
     if unknown:

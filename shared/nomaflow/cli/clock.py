@@ -144,7 +144,7 @@ def slots(
         ),
     ] = None,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, help="At most so many, the earliest.")
+        int, typer.Option("--limit", "-n", min=1, help="At most so many, the newest.")
     ] = 1000,
     as_json: talk.Json = False,
     url: talk.Url = None,
@@ -161,12 +161,12 @@ def slots(
 
     from nomaflow.cli import pages
 
-    async def ask(client: Client) -> list[JSON]:
-        rows = await pages.read(client, clock_documents.SLOTS, "slots", wanted, limit)
+    async def ask(client: Client) -> tuple[list[JSON], bool]:
+        rows, more = await pages.read_last(client, clock_documents.SLOTS, "slots", wanted, limit)
         await _need_jobs(client, job, rows)
-        return rows
+        return rows, more
 
-    found = talk.talk(url, home, ask)
+    found, more = talk.talk(url, home, ask)
     for run in (slot[name] for slot in found for name in ("run", "replay") if slot[name]):
         run["id"] = words.run_id(run["id"])
     if as_json:
@@ -175,10 +175,13 @@ def slots(
         from nomaflow.cli import clock_tables
 
         clock_tables.print_slots(found)
-        if len(found) == limit:
-            talk.note(f"There may be more; these are the earliest {limit}.")
     else:
         talk.note("Nothing was due in that time.")
+    if more:
+        talk.note(
+            f"Earlier ones are left out; these are the newest {len(found)}. "
+            "--limit shows more, --job or --outcome fewer."
+        )
 
 
 async def _need_jobs(client: Client, names: list[str] | None, found: list[JSON]) -> None:

@@ -21,15 +21,15 @@ query Preview($cron: String, $everySeconds: Float, $timezone: String, $first: In
 
 SLOTS = """
 query Slots($since: DateTime!, $until: DateTime!, $jobs: [String!], $outcomes: [String!],
-            $first: Int!, $after: String) {
-  slots(since: $since, until: $until, jobs: $jobs, outcomes: $outcomes, first: $first,
-        after: $after) {
+            $last: Int!, $before: String) {
+  slots(since: $since, until: $until, jobs: $jobs, outcomes: $outcomes, last: $last,
+        before: $before) {
     nodes {
       job schedule timezone dueAt outcome reason until count lookAt waitsUntil
       run { id status reason }
       replay { id status }
     }
-    pageInfo { hasNextPage endCursor }
+    pageInfo { hasPreviousPage startCursor }
   }
 }
 """

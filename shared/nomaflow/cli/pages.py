@@ -30,3 +30,17 @@ async def read(
             break
         after = page["pageInfo"]["endCursor"]
     return found
+
+
+async def read_last(
+    client: Client, document: str, field: str, variables: JSON, limit: int
+) -> tuple[list[JSON], bool]:
+    """Read the last `limit` nodes of a connection in its order; whether there are earlier ones."""
+    found: list[JSON] = []
+    before, more = None, True
+    while more and len(found) < limit:
+        asked = {"last": min(LONGEST_PAGE, limit - len(found)), "before": before}
+        page = (await client.query(document, variables | asked))[field]
+        found = page["nodes"] + found
+        more, before = page["pageInfo"]["hasPreviousPage"], page["pageInfo"]["startCursor"]
+    return found, more

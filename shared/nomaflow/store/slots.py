@@ -74,13 +74,19 @@ async def _of_all(
     tail = keyset.narrow(where, window, _KEYS, descending=False)
     outcomes = tuple(wanted.outcomes or OUTCOMES)
     where.add("{}::text[] IS NOT NULL", list(outcomes))
+    # Beside a position, which is an exact place in the index, an end of the window would be where
+    # the reading begins: all that lies between them would be read and thrown away.
+    inside = window.after is not None and window.after[0] >= wanted.since
+    ends = [] if inside else ["due_at >= $1"]
+    if window.before is None or window.before[0] >= wanted.until:
+        ends.append("due_at < $2")
     parts = [
         f"""(SELECT * FROM nomaflow.slots WHERE outcome = '{outcome}'
-             AND due_at >= $1 AND due_at < $2 AND {where.sql} {tail})"""
+             AND {" AND ".join((*ends, where.sql))} {tail})"""
         for outcome in OUTCOMES
         if outcome in outcomes
     ]
-    if window.after is None or window.after[0] < wanted.since:
+    if not inside:
         parts.append(
             f"""(SELECT * FROM nomaflow.slots
                  WHERE until IS NOT NULL AND tstzrange(due_at, until, '[]') @> $1::timestamptz
@@ -101,6 +107,7 @@ async def _of_jobs(
 ) -> Sequence[Record]:
     """Each schedule gives its own next few by the primary key."""
     begin = window.after[0] if window.after is not None else wanted.since
+    end = min(window.before[0], wanted.until) if window.before is not None else wanted.until
     where = Where()
     values = (max(begin, wanted.since), wanted.until, wanted.since)
     where.add("{}::timestamptz < {}::timestamptz AND {}::timestamptz IS NOT NULL", *values)
@@ -109,6 +116,8 @@ async def _of_jobs(
     if wanted.outcomes is not None:
         where.add("{}::text[] IS NOT NULL", list(wanted.outcomes))
         outcomes = f"outcome = ANY (${len(where.values)}::text[])"
+    where.add("{}::timestamptz IS NOT NULL", end)
+    last, direction = len(where.values), "DESC" if window.backwards else "ASC"
     tail = keyset.narrow(
         where, window, {f"t.{key}": kind for key, kind in _KEYS.items()}, descending=False
     )
@@ -117,7 +126,8 @@ async def _of_jobs(
             FROM nomaflow.schedules s JOIN nomaflow.jobs j ON j.id = s.job_id
             CROSS JOIN LATERAL (
               (SELECT * FROM nomaflow.slots WHERE schedule_id = s.id AND due_at >= $1
-                 AND due_at < $2 AND {outcomes} ORDER BY due_at LIMIT {window.size + 2})
+                 AND due_at < $2 AND due_at <= ${last} AND {outcomes}
+                 ORDER BY due_at {direction} LIMIT {window.size + 2})
               UNION ALL
               (SELECT * FROM (SELECT * FROM nomaflow.slots WHERE schedule_id = s.id
                  AND due_at < $3 ORDER BY due_at DESC LIMIT 1) AS gap
