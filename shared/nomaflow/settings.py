@@ -119,7 +119,9 @@ class Settings(BaseSettings):
         (), description="The only hosts that http steps may reach, comma separated; empty: any."
     )
     api_env_allow: Words = Field(
-        (), description="Names of .env that jobs made through the API may read, comma separated."
+        (),
+        description="Names of .env that jobs made through the API may read, comma separated; a job "
+        "that an administrator saves may read any.",
     )
 
     @classmethod

@@ -5,7 +5,10 @@ from dataclasses import replace
 import pytest
 from workshop import working, workshop
 
+from nomaflow.errors import Code
 from nomaflow.in_force import catalog
+from nomaflow.in_force.env_names import EnvReach
+from nomaflow.job.problems import SpecErrors
 from nomaflow_worker.tools import Reach
 
 SECRET = "a-value-nobody-may-see"
@@ -63,6 +66,61 @@ async def test_a_setting_that_names_another_says_where_names_are_listed(shop, na
     assert run["status"] == "failed"
     assert f"`${{env:{name}}}`" in run["reason"]
     assert LISTED in run["reason"]
+
+
+async def saved(shop, step, reach, **more):
+    job = {"name": "j", "steps": [step], **more}
+    return await catalog.create(shop.db, shop.bell, job, by="user:alice", env=reach)
+
+
+LISTING = EnvReach(listed=frozenset({"OPEN"}))
+NAMING = [
+    (looking("OPEN", "CLOSED"), {}, ("steps", "0")),
+    ({"name": "s", "type": "http", "url": "https://x.example/${env:CLOSED}"}, {}, ("steps", "0")),
+    (
+        {"name": "s", "type": "http", "url": "https://x/", "headers": {"A": "${CLOSED}"}},
+        {},
+        ("steps", "0"),
+    ),
+    (looking("OPEN"), {"params": {"a": ["${env:CLOSED:-x}"]}}, ("params",)),
+]
+
+
+@pytest.mark.parametrize(("step", "more", "path"), NAMING)
+async def test_what_is_not_listed_is_refused_when_it_is_saved(shop, step, more, path):
+    await shop.declare("", **FILES)
+    with pytest.raises(SpecErrors) as refused:
+        await saved(shop, step, LISTING, **more)
+    [problem] = refused.value.problems
+    assert (problem.path, problem.code) == (path, Code.FORBIDDEN)
+    assert "`CLOSED`" in problem.message
+    assert LISTED in problem.message
+    await saved(shop, looking("OPEN"), LISTING)
+    assert (await shop.run("j"))["status"] == "succeeded"
+    raw = {"name": "j", "steps": [step], **more}
+    with pytest.raises(SpecErrors):
+        await catalog.update(shop.db, shop.bell, raw, by="user:alice", env=LISTING)
+
+
+async def test_an_administrator_may_let_a_job_read_any_name(shop):
+    await shop.declare("", **FILES)
+    job = {"name": "j", "steps": [looking("CLOSED")], "enabled": False}
+    await catalog.create(shop.db, shop.bell, job, by="user:alice")
+    assert (await shop.run("j"))["status"] == "failed"
+    # The same definition, saved by someone who may.
+    everything = EnvReach(any_name=True, listed=frozenset())
+    await catalog.update(shop.db, shop.bell, job, by="user:root", env=everything)
+    run = await shop.run("j")
+    [step] = await shop.steps(run["id"])
+    assert step["output"]["CLOSED"] == SECRET[::-1]
+    # Whoever only switches it on takes nothing away, whoever changes it for a listed name does.
+    await catalog.enable(shop.db, shop.bell, "j", enabled=True, by="user:alice")
+    assert (await shop.run("j"))["status"] == "succeeded"
+    job = {"name": "j", "steps": [looking("OPEN")]}
+    await catalog.update(shop.db, shop.bell, job, by="user:alice", env=LISTING)
+    run = await shop.run("j")
+    [step] = await shop.steps(run["id"])
+    assert step["output"] == {"OPEN": "open-to-the-api"[::-1], "CLOSED": ""}
 
 
 async def test_a_name_that_a_file_s_job_lists_and_env_lacks_is_warned_of(shop):

@@ -64,6 +64,8 @@ class Options:
     graphiql: bool = True
     http: HttpPolicy = field(default_factory=HttpPolicy)
     secret_key: str | None = field(default=None, repr=False)
+    api_env: frozenset[str] = frozenset()
+    """Names of `.env` that whoever may edit jobs may give them; an administrator may give any."""
 
     @classmethod
     def of(cls, settings: Settings) -> Options:
@@ -87,6 +89,7 @@ class Options:
             graphiql=settings.graphiql,
             http=HttpPolicy(settings.http_private, settings.http_allow, settings.http_only),
             secret_key=settings.secret_keys,
+            api_env=frozenset(settings.api_env_allow),
         )
 
 

@@ -8,6 +8,7 @@ import strawberry
 
 from nomaflow.errors import NomaflowError
 from nomaflow.in_force import catalog, known_connectors
+from nomaflow.in_force.env_names import EnvReach
 from nomaflow.job.spec import SpecErrors
 from nomaflow.store import job_pages, jobs, problems
 from nomaflow.store.job_pages import JobFilter
@@ -103,6 +104,11 @@ async def _look_for_what_it_names(context: Context, job: JobRow) -> None:
         await _look_again(context)
 
 
+def _env_reach(context: Context) -> EnvReach:
+    """Which names of `.env` this caller may give a job."""
+    return EnvReach(context.caller.may(Permission.ADMIN), context.backing.options.api_env)
+
+
 async def _look_again(context: Context) -> None:
     backing = context.backing
     await catalog.sync(context.db, backing.bell, backing.project, timezone=backing.timezone)
@@ -121,6 +127,7 @@ class JobMutations:
                 input.as_toml(),
                 by=context.caller.word,
                 timezone=context.backing.timezone,
+                env=_env_reach(context),
             )
         except (NomaflowError, SpecErrors) as error:
             return JobPayload(job=None, errors=mistakes(error, INPUT_NAMES))
@@ -144,6 +151,7 @@ class JobMutations:
                 by=context.caller.word,
                 expected_revision=None if expected_revision is ABSENT else expected_revision,
                 timezone=context.backing.timezone,
+                env=_env_reach(context),
             )
         except (NomaflowError, SpecErrors) as error:
             return JobPayload(job=None, errors=mistakes(error, INPUT_NAMES))

@@ -150,7 +150,7 @@ def environ(
     for name in names:
         if name in env:
             continue
-        if claimed.origin == "api":
+        if claimed.reads_listed_env:
             raise StepError(f"`env` names `{name}`: {_lack(claimed)} `{name}`", retryable=False)
         said = f"{_lack(claimed)} `{name}`, which `env` names: the function has none"
         log.warning(said)
@@ -159,7 +159,7 @@ def environ(
 
 def _lack(claimed: Claimed) -> str:
     """Begin the sentence about a name that this run's definition cannot read."""
-    if claimed.origin == "api":
+    if claimed.reads_listed_env:
         return (
             "a job made through the API reads only the names of .env that NOMAFLOW_API_ENV_ALLOW "
             "lists, and there is none called"

@@ -63,7 +63,7 @@ class Tools:
     def env_for(self, claimed: Claimed) -> Mapping[str, str]:
         """The names of `.env` that this run's definition may use."""
         env = self.project.env()
-        if claimed.origin != "api":
+        if not claimed.reads_listed_env:
             return env
         return {name: value for name, value in env.items() if name in self.reach.api_env}
 

@@ -7,14 +7,15 @@ good revision stays in force until the file is mended (J12).
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.in_force import clocks, named_connectors, relations, upstream
+from nomaflow.in_force import clocks, env_names, named_connectors, relations, upstream
 from nomaflow.in_force.connector_changes import hidden_connectors
+from nomaflow.in_force.env_names import EnvReach
 from nomaflow.job.spec import JobSpec
 from nomaflow.store import jobs, problems, schedules
 
@@ -32,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 BY_FILE = "file"
 _LOCK = 7266303
+_UNSAID = EnvReach()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +147,17 @@ async def watch(db: Database, bell: Bell, project: Project, *, timezone: str = "
 
 
 async def create(
-    db: Database, bell: Bell, raw: Mapping[str, Any], *, by: str, timezone: str = "UTC"
+    db: Database,
+    bell: Bell,
+    raw: Mapping[str, Any],
+    *,
+    by: str,
+    timezone: str = "UTC",
+    env: EnvReach = _UNSAID,
 ) -> JobRow:
     """Declare a new job through the API. ALREADY_EXISTS, or SpecErrors with paths."""
     spec = JobSpec.parse(raw, timezone=timezone)
+    env_names.refuse(spec, env)
     async with db.transaction() as connection:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         there = await jobs.find(connection, spec.name)
@@ -159,7 +168,7 @@ async def create(
                 f"there already is a job `{spec.name}`{where}; choose another name or update it",
                 ("name",),
             )
-        job = await _save(connection, spec, by)
+        job = await _save(connection, spec, by, any_env=env.any_name)
     bell.catalog(spec.name)
     return job
 
@@ -172,9 +181,11 @@ async def update(
     by: str,
     expected_revision: int | None = None,
     timezone: str = "UTC",
+    env: EnvReach = _UNSAID,
 ) -> JobRow:
     """Replace the whole definition of an API job; runs in flight keep theirs (J15)."""
     spec = JobSpec.parse(raw, timezone=timezone)
+    env_names.refuse(spec, env)
     async with db.transaction() as connection:
         old = await _own(connection, spec.name, "change it there")
         if expected_revision is not None and expected_revision != old.revision:
@@ -184,7 +195,7 @@ async def update(
                 "someone changed it meanwhile; read it again and repeat your change",
                 ("expectedRevision",),
             )
-        job = await _save(connection, spec, by)
+        job = await _save(connection, spec, by, any_env=env.any_name)
     bell.catalog(spec.name)
     return job
 
@@ -210,7 +221,8 @@ async def enable(db: Database, bell: Bell, name: str, *, enabled: bool, by: str)
             )
         if job.origin == "api" and not job.declared_enabled and enabled:
             spec = JobSpec.parse({**job.definition, "enabled": True})
-            job = await _save(connection, spec, by)
+            any_env = await jobs.reads_any_env(connection, job)
+            job = await _save(connection, spec, by, any_env=any_env)
         await jobs.switch(connection, job.id, on=enabled, by=by)
         spec = JobSpec.restore(job.definition)
         await clocks.set_for(connection, job.id, spec)
@@ -219,10 +231,10 @@ async def enable(db: Database, bell: Bell, name: str, *, enabled: bool, by: str)
     return job
 
 
-async def _save(connection: Connection, spec: JobSpec, by: str) -> JobRow:
+async def _save(connection: Connection, spec: JobSpec, by: str, *, any_env: bool) -> JobRow:
     await relations.refuse_circle(connection, spec)
     await upstream.refuse(connection, spec)
-    saved = await jobs.save(connection, _declared(spec, "api", by))
+    saved = await jobs.save(connection, replace(_declared(spec, "api", by), any_env=any_env))
     await clocks.set_for(connection, saved.id, spec)
     return await _found(connection, spec.name)
 

@@ -49,6 +49,8 @@ class Claimed:
     """The worker that had it before."""
     origin: str | None
     """Who declared the job, `file` or `api`: it decides which secrets and hosts it may use."""
+    any_env: bool
+    """Whether whoever saved an API job's definition might let it read any name of `.env`."""
     serial: bool
     lock: str | None
     opened: int | None
@@ -59,6 +61,11 @@ class Claimed:
     def run_id(self) -> UUID:
         """The run's id."""
         return self.held.run_id
+
+    @property
+    def reads_listed_env(self) -> bool:
+        """True when it reads only those names of `.env` that the installation lists."""
+        return self.origin == "api" and not self.any_env
 
     @property
     def takes_turns(self) -> bool:
@@ -156,6 +163,8 @@ WITH due AS ({due}
 )
 SELECT m.*, extract(epoch FROM clock_timestamp() - m.started_at)::float8 AS elapsed_seconds,
   (SELECT j.origin FROM nomaflow.jobs j WHERE j.id = m.job_id) AS origin,
+  coalesce((SELECT r.any_env FROM nomaflow.job_revisions r
+    WHERE r.job_id = m.job_id AND r.revision = m.job_revision), false) AS any_env,
   (SELECT o.position FROM opened o WHERE o.run_id = m.id) AS opened,
   (SELECT jsonb_agg(jsonb_build_object('position', s.position, 'name', s.name,
       'status', CASE WHEN o.position IS NULL THEN s.status ELSE 'running' END,

@@ -61,6 +61,8 @@ class Declared:
     by: str
     source_file: str | None = None
     source_line: int | None = None
+    any_env: bool = False
+    """Whether whoever saves it may let it read any name of `.env`; kept with the revision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,13 @@ async def save(connection: Connection, job: Declared) -> Saved:
             job.source_file,
             job.source_line,
         )
+        if job.any_env:
+            await connection.execute(
+                "UPDATE nomaflow.job_revisions SET any_env = true "
+                "WHERE job_id = $1 AND revision = $2",
+                old["id"],
+                old["revision"],
+            )
         return Saved(old["id"], old["revision"], changed=False, created=False)
     revision = old["revision"] + 1
     await connection.execute(
@@ -209,12 +218,24 @@ async def _keep_revision(
     connection: Connection, job_id: UUID, revision: int, job: Declared
 ) -> None:
     await connection.execute(
-        """INSERT INTO nomaflow.job_revisions (job_id, revision, definition, by)
-           VALUES ($1, $2, $3, $4)""",
+        """INSERT INTO nomaflow.job_revisions (job_id, revision, definition, by, any_env)
+           VALUES ($1, $2, $3, $4, $5)""",
         job_id,
         revision,
         dict(job.definition),
         job.by,
+        job.any_env,
+    )
+
+
+async def reads_any_env(connection: Connection, job: JobRow) -> bool:
+    """Tell whether the definition in force may read any name of `.env`."""
+    return bool(
+        await connection.fetchval(
+            "SELECT any_env FROM nomaflow.job_revisions WHERE job_id = $1 AND revision = $2",
+            job.id,
+            job.revision,
+        )
     )
 
 

@@ -285,3 +285,25 @@ async def test_step_types_come_with_the_schema_of_their_settings(api):
     types = (await api.query("{ stepTypes { name title description jsonSchema } }"))["stepTypes"]
     assert {"sql_query", "sql_copy", "http", "python"} <= {t["name"] for t in types}
     assert all(t["title"] and t["jsonSchema"]["properties"] for t in types)
+
+
+async def test_a_name_of_env_is_an_administrators_to_give(api, monkeypatch):
+    from nomaflow_api.auth import Doorkeeper, Permission, Principal
+
+    config = {"url": "https://x.example/", "headers": {"Authorization": "Bearer ${env:TOKEN}"}}
+    asks = {"name": "asks", "steps": [{"name": "get", "type": "http", "config": config}]}
+    assert (await api.query(CREATE, input=asks))["jobCreate"]["errors"] == []
+    kept = "SELECT any_env FROM nomaflow.job_revisions ORDER BY at DESC"
+    assert await api.db.fetchval(kept) is True
+    weak = Principal("editor", "service", frozenset({Permission.SEE, Permission.EDIT}))
+    monkeypatch.setattr(Doorkeeper, "admit", lambda *_: weak)
+    other = {**asks, "steps": [{**asks["steps"][0], "config": {**config, "url": "https://y/"}}]}
+    create, update = (CREATE, {**other, "name": "other"}), (UPDATE, other)
+    for document, job in (create, update):
+        (answer,) = (await api.query(document, input=job)).values()
+        assert answer["job"] is None
+        assert [(e["code"], e["path"]) for e in answer["errors"]] == [("FORBIDDEN", ["steps", "0"])]
+        assert "NOMAFLOW_API_ENV_ALLOW" in answer["errors"][0]["message"]
+    (answer,) = (await api.query(CREATE, input={**JOB, "name": "fine"})).values()
+    assert answer["job"] is not None
+    assert await api.db.fetchval(kept) is False

@@ -70,6 +70,7 @@ class JobRevision(Table, table=True):
     definition: dict[str, Any] = Field(sa_column=json_column())
     at: datetime = Field(sa_column=time_column(null=False, now=True))
     by: str = Field(sa_column=text_column())
+    any_env: bool = Field(sa_column=flag_column())
 
 
 class Schedule(Table, table=True):
