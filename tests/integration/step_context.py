@@ -21,7 +21,8 @@ from nomaflow.connectors.spec import (
 )
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import StepError
-from nomaflow.steps.base import EarlierStep, PythonCall, Step, StepResult
+from nomaflow.steps.base import EarlierStep, Step, StepResult
+from nomaflow.steps.calls import PythonCall
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nomaflow.errors import StepError
 from nomaflow.language import template
 from nomaflow.steps import call_job
-from nomaflow.steps.base import JobCall
+from nomaflow.steps.calls import JobCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

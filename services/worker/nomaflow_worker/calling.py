@@ -10,7 +10,7 @@ from nomaflow import dispatch
 from nomaflow.birth import Request
 from nomaflow.errors import Code, NomaflowError, StepError
 from nomaflow.job.problems import SpecErrors
-from nomaflow.steps.base import ChildEnd
+from nomaflow.steps.calls import ChildEnd
 from nomaflow.store import family
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from nomaflow.dispatch import Started
-    from nomaflow.steps.base import JobCall, StepLog
+    from nomaflow.steps.base import StepLog
+    from nomaflow.steps.calls import JobCall
     from nomaflow.store.claims import Claimed
     from nomaflow_worker.keeping import Keeper
     from nomaflow_worker.tools import Tools

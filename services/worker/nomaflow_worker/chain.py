@@ -281,10 +281,9 @@ class Chain:
         if not move.is_final:
             await self.record.write(move)
             return
-        reason = (move.reason or "").removeprefix(f"{move.status.value}: ")
-        why = f": {reason}" if reason else ""
+        said = (move.reason or "").removeprefix(f"{move.status.value}: ")
         level = "ERROR" if move.status is RunStatus.FAILED else "INFO"
-        self._say(level, f"run {move.status.value}{why}", None)
+        self._say(level, f"run {move.status.value}: {said}".removesuffix(": "), None)
         await self.record.write(move, alarms.on_final(self.tools, self.claimed, spec, move))
         if move.status is not RunStatus.SUCCEEDED and any(s.type in CALLERS for s in spec.steps):
             ended = move.reason or move.status.value

@@ -27,14 +27,9 @@ if TYPE_CHECKING:
     from nomaflow.connectors.ldap.connector import LdapSettings
     from nomaflow.connectors.spec import LdapConnectorSpec
     from nomaflow.connectors.sql import SqlConnector
-    from nomaflow.steps.base import (
-        ChildEnd,
-        DueBatch,
-        EarlierStep,
-        FailedItems,
-        JobCall,
-        PythonCall,
-    )
+    from nomaflow.steps.base import EarlierStep
+    from nomaflow.steps.calls import ChildEnd, JobCall, PythonCall
+    from nomaflow.steps.failed_items import DueBatch, FailedItems
     from nomaflow.store.claims import Claimed
     from nomaflow_worker.journal import Journal
     from nomaflow_worker.rendering import Prepared

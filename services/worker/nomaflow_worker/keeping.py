@@ -11,7 +11,7 @@ import structlog
 
 from nomaflow import batch_retry
 from nomaflow.errors import ClaimLostError, StepError
-from nomaflow.steps.base import FailedItems
+from nomaflow.steps.failed_items import FailedItems
 from nomaflow.store import checkpoints, failed_batches
 from nomaflow.store.failed_batches import NewFailedBatch
 from nomaflow_worker.committer import REFUSED

@@ -10,7 +10,8 @@ from pydantic import Field, field_validator
 
 from nomaflow.errors import StepError
 from nomaflow.language import template
-from nomaflow.steps.base import ChildEnd, Interrupt, JobCall, Step, StepResult, StepRunContext
+from nomaflow.steps.base import Interrupt, Step, StepResult, StepRunContext
+from nomaflow.steps.calls import ChildEnd, JobCall
 from nomaflow.steps.counting import counted
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from pydantic import AliasChoices, Field, field_validator
 
 from nomaflow.errors import StepError
-from nomaflow.steps.base import PythonCall, Step, StepResult, StepRunContext
+from nomaflow.steps.base import Step, StepResult, StepRunContext
+from nomaflow.steps.calls import PythonCall
 from nomaflow.steps.counting import counted
 
 CALLABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*")

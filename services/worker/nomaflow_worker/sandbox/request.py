@@ -13,7 +13,7 @@ from nomaflow.plugins import values
 from nomaflow.step_context import EarlierStep
 
 if TYPE_CHECKING:
-    from nomaflow.steps.base import RowTalk
+    from nomaflow.steps.calls import RowTalk
 
 
 @dataclass(frozen=True, slots=True)

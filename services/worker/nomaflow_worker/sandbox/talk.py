@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nomaflow_worker.sandbox import wire
 
 if TYPE_CHECKING:
-    from nomaflow.steps.base import RowTalk
+    from nomaflow.steps.calls import RowTalk
 
 
 class Talk:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Self
 
-from nomaflow.steps.base import FailedItems, StepRunContext
+from nomaflow.steps.base import StepRunContext
+from nomaflow.steps.failed_items import FailedItems
 from nomaflow.steps.syncing.tally import Tally
 
 LAST_WORD_SECONDS = 0.5

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nomaflow.errors import ClaimLostError, StepError
-from nomaflow.steps.base import DueBatch, FailedItems, StepResult, StepRunContext
+from nomaflow.steps.base import StepResult, StepRunContext
 from nomaflow.steps.counting import counted
+from nomaflow.steps.failed_items import DueBatch, FailedItems
 from nomaflow.steps.syncing import sync, targets
 from nomaflow.steps.syncing.largest import Largest
 from nomaflow.steps.syncing.mapping import Batch, ItemMap

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nomaflow.language.functions import rfc3339
-from nomaflow.steps.base import FailedItems
 from nomaflow.steps.counting import counted
+from nomaflow.steps.failed_items import FailedItems
 from nomaflow.steps.syncing.largest import Largest
 from nomaflow.steps.syncing.paging import Place
 from nomaflow.steps.syncing.writing import Written

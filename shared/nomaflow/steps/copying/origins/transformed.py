@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from nomaflow.errors import StepError
-from nomaflow.steps.base import PythonCall
+from nomaflow.steps.calls import PythonCall
 from nomaflow.steps.copying import cells, lines
 from nomaflow.steps.copying.flow import Flow
 from nomaflow.steps.copying.function import packed
@@ -205,7 +205,7 @@ class Transformed(Origin):
                 await self._portions.put(marshal.dumps(cells.transposed(batch, width)))
         return rows
 
-    # What the process of the function asks for (steps.base.RowTalk).
+    # What the process of the function asks for (steps.calls.RowTalk).
 
     def given(self) -> Mapping[str, Any]:
         return self._given.as_json()
