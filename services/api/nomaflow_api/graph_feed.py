@@ -22,7 +22,8 @@ from nomaflow_api.scalars import BigInt, Cursor
 
 if TYPE_CHECKING:
     from nomaflow.store.history import RunRow
-    from nomaflow_api.graph_runs import Run, StepRun
+    from nomaflow_api.graph_runs import Run
+    from nomaflow_api.graph_steps import StepRun
 
 
 @strawberry.type
@@ -103,7 +104,7 @@ class RunChanged(RunEvent):
 
 def _step_run(
     root: events.StepChanged, info: Asked
-) -> Annotated[StepRun, strawberry.lazy("nomaflow_api.graph_runs")]:
+) -> Annotated[StepRun, strawberry.lazy("nomaflow_api.graph_steps")]:
     return cast("StepRun", info.context.load.step.get((root.run_id, root.position)))
 
 
@@ -113,7 +114,7 @@ class StepChanged(RunEvent):
     position: int
     status: StepStatus
     attempt: int
-    step_run: Annotated[StepRun, strawberry.lazy("nomaflow_api.graph_runs")] = strawberry.field(
+    step_run: Annotated[StepRun, strawberry.lazy("nomaflow_api.graph_steps")] = strawberry.field(
         resolver=_step_run
     )
 

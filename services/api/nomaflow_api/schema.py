@@ -15,7 +15,8 @@ from nomaflow_api.external import ExternalMutations, ExternalQueries
 from nomaflow_api.functions import CallableQueries
 from nomaflow_api.graph_feed import EVENT_TYPES
 from nomaflow_api.graph_jobs import Job
-from nomaflow_api.graph_runs import Run, StepRun
+from nomaflow_api.graph_runs import Run
+from nomaflow_api.graph_steps import StepRun
 from nomaflow_api.installing import InstallMutations, InstallQueries
 from nomaflow_api.jobs import JobMutations, JobQueries
 from nomaflow_api.live import Subscription
