@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from nomaflow.clock import forecast
 from nomaflow.in_force import catalog, clocks, horizon
-from nomaflow.store import closures, due, schedules
+from nomaflow.store import closures, due, job_pages, schedules
 from nomaflow.store.closures import BlackoutRow
 from nomaflow_scheduler import fire
 
@@ -103,7 +103,7 @@ async def declare(db, bell):
 async def test_a_week_happens_as_it_was_forecast(db, bell):
     await declare(db, bell)
     sky = await horizon.closed(db, T0)
-    ticking = [clock for _, clock in await horizon.clocks(db, sky)]
+    ticking = await horizon.clocks(db, sky, await job_pages.outlines(db))
     foreseen = [
         (shown.planned.at, shown.planned.job, shown.planned.schedule)
         for shown in takewhile(

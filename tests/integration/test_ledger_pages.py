@@ -58,6 +58,9 @@ class Explained:
         self.blocks = told["Shared Hit Blocks"] + told["Shared Read Blocks"]
         return []
 
+    async def fetchrow(self, sql, *values):
+        await self.fetch(sql, *values)
+
 
 async def blocks(db, wanted, window):
     async with db.acquire() as connection:
@@ -87,6 +90,22 @@ async def test_a_page_costs_what_is_on_it_however_many_schedules_there_are(db):
             taken.append((schedules, [await blocks(db, wanted, one) for one in pages]))
     # A row, its schedule by the index and its job; and the way down of each index.
     assert all(max(both) <= 6 * SIZE + 50 for _, both in taken), taken
+
+
+async def test_how_far_the_clocks_are_costs_a_few_looks_however_many_there_are(db):
+    await fill(db, 10_000, 8)
+    await db.execute(
+        "UPDATE schedules SET last_fire_at = $1, next_fire_at = $1, look_at = $1", T0 + 7 * HOUR
+    )
+    await db.execute("VACUUM ANALYZE schedules")
+    async with db.acquire() as connection:
+        explained = Explained(connection)
+        await slots.ticking(explained)
+    assert explained.blocks < SIZE
+    found = await slots.ticking(db)
+    assert (found.last_fire_at, found.next_look_at) == (T0 + 7 * HOUR, T0 + 7 * HOUR)
+    await db.execute("TRUNCATE slots")  # as when all of it is older than history is kept
+    assert (await slots.ticking(db)).last_fire_at == T0 + 7 * HOUR
 
 
 async def random_ledger(db, chance):

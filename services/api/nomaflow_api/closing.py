@@ -15,6 +15,7 @@ from nomaflow.errors import NomaflowError
 from nomaflow.in_force import horizon, switches
 from nomaflow.in_force.switches import Switch
 from nomaflow.job.problems import Problem, SpecErrors
+from nomaflow.store import job_pages
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import ABSENT, Asked
 from nomaflow_api.graph_base import UserError, mistakes
@@ -82,17 +83,19 @@ async def _effect(context: Context, blackout: Blackout) -> Effect:
         sky, blackouts=tuple(one for one in sky.blackouts if one.name != blackout.name)
     )
     # With the new one among them, so that what jobs reach for is read when it names connectors.
-    found = await horizon.clocks(context.db, replace(sky, blackouts=(*others.blackouts, blackout)))
-    jobs = await horizon.jobs(context.db)
-    stale = {job.name: hours for job in jobs if (hours := horizon.stale_after(job))}
+    jobs = await job_pages.outlines(context.db)
+    above = replace(sky, blackouts=(*others.blackouts, blackout))
+    found = await horizon.clocks(context.db, above, jobs)
     return await asyncio.to_thread(
         blackout_effect.of,
         blackout,
-        [clock for _, clock in found],
+        found,
         others,
         moment,
-        depends_on={job.name: horizon.depends_on(job) for job in jobs},
-        stale_after_hours=stale,
+        depends_on={job.name: job.depends_on for job in jobs.values()},
+        stale_after_hours={
+            job.name: job.stale_after_hours for job in jobs.values() if job.stale_after_hours
+        },
     )
 
 

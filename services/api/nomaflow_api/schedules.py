@@ -13,7 +13,7 @@ from nomaflow.clock import forecast, schedule
 from nomaflow.clock.forecast import Clock, Closures
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.in_force import horizon
-from nomaflow.store import closures, slots
+from nomaflow.store import closures, job_pages, slots
 from nomaflow.store.slots import SlotFilter, SlotRow
 from nomaflow_api import cursors
 from nomaflow_api.auth import Permission
@@ -34,7 +34,6 @@ from nomaflow_api.scalars import Json
 
 if TYPE_CHECKING:
     from nomaflow.clock.forecast import Shown
-    from nomaflow.store.jobs import JobRow
 
 _SLOT = "slot"
 _FIRE = "planned-fire"
@@ -129,21 +128,22 @@ async def _calendar(
     )
     db, moment = info.context.db, datetime.now(UTC)
     sky = await horizon.closed(db, moment)
-    found = await horizon.clocks(db, sky, _names(jobs))
+    outlines = await job_pages.outlines(db, _names(jobs))
+    clocks = await horizon.clocks(db, sky, outlines)
     earliest = moment - horizon.GRACE
     begin = max(since, earliest)
     position = cast("Position | None", asked.after)
 
     def read() -> list[Shown]:
         start = begin if position is None else max(begin, position[0].replace(microsecond=0))
-        clocks, closed = [clock for _, clock in found], bool(include_closed)
+        closed = bool(include_closed)
         ahead = forecast.calendar(clocks, sky, start, until, with_closed=closed, now=earliest)
         return list(islice((one for one in ahead if _is_after(one, position)), asked.size + 1))
 
     shown = await asyncio.to_thread(read)
     page, more = shown[: asked.size], len(shown) > asked.size
-    tags = {job.name: job for job, _ in found}
-    zones = {(clock.job, clock.name): clock.timezone for _, clock in found}
+    tags = {job.name: next(iter(job.tags), None) for job in outlines.values()}
+    zones = {(clock.job, clock.name): clock.timezone for clock in clocks}
     return PlannedFireConnection(
         nodes=[_planned(one, tags, zones) for one in page],
         page_info=PageInfo(
@@ -161,7 +161,7 @@ def _is_after(shown: Shown, position: Position | None) -> bool:
 
 
 def _planned(
-    shown: Shown, jobs: dict[str, JobRow], zones: dict[tuple[str, str], str]
+    shown: Shown, tags: dict[str, str | None], zones: dict[tuple[str, str], str]
 ) -> PlannedFire:
     planned = shown.planned
     return PlannedFire(
@@ -170,7 +170,7 @@ def _planned(
         job=planned.job,
         schedule=planned.schedule,
         timezone=zones[planned.job, planned.schedule],
-        tag=next(iter(jobs[planned.job].tags), None),
+        tag=tags[planned.job],
         collides=shown.collides,
         closed=planned.closed,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -141,8 +142,11 @@ def _at_risk(
 ) -> tuple[AtRisk, ...]:
     """A job with several clocks is as fresh as the one that is back first."""
     found: list[AtRisk] = []
+    gaps_of: defaultdict[str, list[timedelta | None]] = defaultdict(list)
+    for one in concerned:
+        gaps_of[one.job].append(one.gap)
     for job, allowed in sorted(stale_after_hours.items()):
-        gaps = [one.gap for one in concerned if one.job == job]
+        gaps = gaps_of.get(job, [])
         known = [gap for gap in gaps if gap is not None]
         hours = round(min(known).total_seconds() / 3600, 2) if known else None
         if gaps and (hours is None or hours > allowed):

@@ -13,23 +13,24 @@ from nomaflow.clock.calendars import Action, Blackout, Calendar
 from nomaflow.clock.forecast import Clock, Closures
 from nomaflow.errors import NomaflowError
 from nomaflow.in_force import clocks as declared
-from nomaflow.in_force import definitions
-from nomaflow.job import uses
+from nomaflow.in_force import definitions, reach
 from nomaflow.store import job_pages, sky
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
+    from uuid import UUID
 
     from nomaflow.store.closures import BlackoutRow
     from nomaflow.store.database import Connection, Database
+    from nomaflow.store.job_pages import Outline
     from nomaflow.store.jobs import JobRow
     from nomaflow.store.schedules import ScheduleRow
 
 log = structlog.get_logger(__name__)
 
-TOGETHER = 100
-"""Jobs read in one go."""
+TOGETHER = 500
+"""Clocks that are gathered in one go."""
 GRACE = timedelta(seconds=60)
 """A due time that is late by no more than this still fires."""
 
@@ -63,11 +64,15 @@ def blackout_of(row: BlackoutRow) -> Blackout:
 
 def clock(job: JobRow, row: ScheduleRow, above: Closures) -> Clock:
     """Gather what of a job and of one of its clocks decides about its fires."""
-    connectors: tuple[str, ...] = ()
-    if any(blackout.connectors for blackout in above.blackouts):
-        spec = definitions.of_job(job)
-        preset = spec.preset(row.preset) if row.preset else None
-        connectors = uses.connectors(spec, {**(preset.params if preset else {}), **row.params})
+    connectors = reach.of(definitions.of_job(job), row) if _asks_for_connectors(above) else ()
+    return _clock(job, row, connectors)
+
+
+def _asks_for_connectors(above: Closures) -> bool:
+    return any(blackout.connectors for blackout in above.blackouts)
+
+
+def _clock(job: JobRow | Outline, row: ScheduleRow, connectors: tuple[str, ...]) -> Clock:
     return Clock(
         job=job.name,
         name=row.name,
@@ -90,37 +95,20 @@ def next_fire(job: JobRow, row: ScheduleRow, above: Closures, now: datetime) -> 
     return forecast.next_fire(clock(job, row, above), above, now - GRACE)
 
 
-async def jobs(db: Connection | Database) -> list[JobRow]:
-    """Read every job in force."""
-    return await job_pages.definitions(db)
-
-
-def depends_on(job: JobRow) -> list[str]:
-    """Name the jobs that a job depends on, without reading the rest of its definition."""
-    wanted = job.definition.get("depends_on") or ()
-    return [one if isinstance(one, str) else one["job"] for one in wanted]
-
-
-def stale_after(job: JobRow) -> float | None:
-    """After how many hours without a success the job's alert says that it is stale, if it does."""
-    hours: float | None = (job.definition.get("alerts") or {}).get("stale_after_hours")
-    return hours
-
-
 async def clocks(
-    db: Connection | Database, above: Closures, names: Sequence[str] | None = None
-) -> list[tuple[JobRow, Clock]]:
-    """Read the clocks that tick, of all jobs in force or of those named."""
-    if names is None:
-        found: Iterable[JobRow] = await jobs(db)
-    else:
-        found = (await job_pages.by_name(db, names)).values()
-    by_id = {job.id: job for job in found}
-    rows = await job_pages.clocks(db, list(by_id))
-    read: list[tuple[JobRow, Clock]] = []
-    for at, (job_id, of_job) in enumerate(rows.items()):
+    db: Connection | Database, above: Closures, jobs: Mapping[UUID, Outline]
+) -> list[Clock]:
+    """Read the clocks that tick of these jobs."""
+    found = [
+        (jobs[job_id], row)
+        for job_id, rows in (await job_pages.clocks(db, list(jobs))).items()
+        for row in rows
+        if row.next_fire_at is not None
+    ]
+    read: list[Clock] = []
+    reached = await reach.of_clocks(db, found) if _asks_for_connectors(above) else {}
+    for at, (job, row) in enumerate(found):
         if at % TOGETHER == 0:
-            await asyncio.sleep(0)  # definitions may have to be read; others wait for this thread
-        job = by_id[job_id]
-        read += [(job, clock(job, row, above)) for row in of_job if row.next_fire_at is not None]
+            await asyncio.sleep(0)  # others wait for this thread
+        read.append(_clock(job, row, reached.get(row.id, ())))
     return read

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nomaflow.store import jobs, keyset
 from nomaflow.store.jobs import JobRow
@@ -113,6 +113,44 @@ async def clocks(
     for row in rows:
         found[row["job_id"]].append(ScheduleRow(*row))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a forecast looks at of a job in force; the rest of its definition is not read."""
+
+    id: UUID
+    name: str
+    revision: int
+    tags: Sequence[str]
+    paused_until: datetime | None
+    depends_on: Sequence[str]
+    stale_after_hours: float | None
+
+
+async def outlines(
+    db: Connection | Database, names: Sequence[str] | None = None
+) -> dict[UUID, Outline]:
+    """Read the outlines of every job in force, or of those named, in the order of names."""
+    where = Where()
+    where.add(jobs.IN_FORCE)
+    if names is not None:
+        where.add("name = ANY ({}::text[])", list(names))
+    rows = await db.fetch(
+        f"""SELECT id, name, revision, tags, paused_until, definition -> 'depends_on',
+              definition -> 'alerts' -> 'stale_after_hours'
+            FROM nomaflow.jobs WHERE {where.sql} ORDER BY name""",
+        *where.values,
+    )
+    found: dict[UUID, Outline] = {}
+    for job_id, name, revision, tags, paused_until, needs, hours in rows:
+        depends_on = [_named(need) for need in needs or ()]
+        found[job_id] = Outline(job_id, name, revision, tags, paused_until, depends_on, hours)
+    return found
+
+
+def _named(need: Any) -> str:
+    return need if isinstance(need, str) else need["job"]
 
 
 @dataclass(frozen=True, slots=True)

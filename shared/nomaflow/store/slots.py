@@ -168,9 +168,15 @@ class Ticking:
 
 
 async def ticking(db: Connection | Database) -> Ticking:
-    """Read how far the clocks are."""
+    """Read how far the clocks are.
+
+    By the ends of indices; the clocks themselves are asked where no due time is on record.
+    """
     row = await db.fetchrow(
-        """SELECT (SELECT max(last_fire_at) FROM nomaflow.schedules),
+        """SELECT coalesce(greatest(
+               (SELECT max(due_at) FROM nomaflow.slots WHERE outcome = 'fired'),
+               (SELECT max(due_at) FROM nomaflow.slots WHERE outcome = 'caught_up')),
+               (SELECT max(last_fire_at) FROM nomaflow.schedules)),
              (SELECT min(look_at) FROM nomaflow.schedules WHERE look_at IS NOT NULL)"""
     )
     return Ticking(*row) if row else Ticking(None, None)
