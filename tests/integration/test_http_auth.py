@@ -364,7 +364,13 @@ OAUTH = {
     "client_id": "c",
     "client_secret": "${env:S}",
 }
-AWS = {"type": "aws_sigv4", "access_key": "a", "secret_key": "s", "region": "r", "service": "x"}
+AWS = {
+    "type": "aws_sigv4",
+    "access_key": "a",
+    "secret_key": "${env:S}",
+    "region": "r",
+    "service": "x",
+}
 
 
 @pytest.mark.parametrize(
@@ -373,10 +379,14 @@ AWS = {"type": "aws_sigv4", "access_key": "a", "secret_key": "s", "region": "r",
         ({"type": "kerberos"}, ("auth",), "oauth2"),
         ({"type": "bearer"}, ("auth", "token"), ""),
         ({"type": "bearer", "token": ""}, ("auth", "token"), ""),
-        ({"type": "bearer", "token": "t", "tokne": "t"}, ("auth", "tokne"), ""),
-        ({"type": "basic", "username": "a:b", "password": "p"}, ("auth", "username"), "colon"),
-        ({"type": "api_key", "key": "k", "name": "a b"}, ("auth", "name"), "header"),
-        ({"type": "api_key", "key": "k", "in": "cookie"}, ("auth", "in"), ""),
+        ({"type": "bearer", "token": "${env:T}", "tokne": "t"}, ("auth", "tokne"), ""),
+        (
+            {"type": "basic", "username": "a:b", "password": "${env:P}"},
+            ("auth", "username"),
+            "colon",
+        ),
+        ({"type": "api_key", "key": "${env:K}", "name": "a b"}, ("auth", "name"), "header"),
+        ({"type": "api_key", "key": "${env:K}", "in": "cookie"}, ("auth", "in"), ""),
         ({**OAUTH, "token_url": "h/t"}, ("auth", "token_url"), "absolute"),
         ({**OAUTH, "params": {"scope": "x"}}, ("auth", "params"), "scope"),
         ({**OAUTH, "client_auth": "jwt"}, ("auth", "client_auth"), ""),

@@ -59,6 +59,7 @@ async def test_a_wrong_wish_by_post_is_told_with_code_and_words(api, job):
         ("copy", {"step_enabled": {"zzz": True}}, 422, "INVALID"),
         ("copy", {"step_enabled": {"a": "yes"}}, 422, "INVALID"),
         ("copy", {"op_kwargs": {"a": 5}}, 422, "INVALID"),
+        ("copy", {"op_kwargs": {"a": {"fech": "first"}}}, 422, "INVALID"),
         ("copy", {"params": []}, 422, "INVALID"),
         ("copy", {"log_level": "LOUD"}, 422, "INVALID"),
         ("copy", {"parms": {}}, 422, "INVALID"),

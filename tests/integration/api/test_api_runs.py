@@ -71,6 +71,7 @@ async def test_every_wrong_wish_is_a_sentence_and_starts_nothing(api, job):
         ({"stepKwargs": {"nobody": {}}}, "INVALID", ["stepKwargs", "nobody"]),
         ({"stepEnabled": {"load": "yes"}}, "INVALID", ["stepEnabled", "load"]),
         ({"stepKwargs": {"load": 5}}, "INVALID", ["stepKwargs", "load"]),
+        ({"stepKwargs": {"load": {"fech": "first"}}}, "INVALID", ["stepKwargs", "load", "fech"]),
         ({"stepKwargs": []}, "INVALID", ["stepKwargs"]),
         ({"params": "text"}, "INVALID", ["params"]),
         ({"preset": "nobody"}, "NOT_FOUND", ["preset"]),
