@@ -85,7 +85,7 @@ def _undone(link: StepState | StepChange) -> str | None:
     if link.status is S.FAILED:
         return f"step `{link.name}` failed"
     if link.status is S.SUCCEEDED and link.reason:
-        return f"step `{link.name}` {link.reason}"
+        return f"step `{link.name}`: {link.reason}"
     return None
 
 

@@ -31,7 +31,7 @@ async def test_one_bad_batch_leaves_the_others_and_the_run_partial(shop):
         await declared(shop, job(api, step=step_words, rest=f"{WATERMARK}\n{log}"))
         run, step = await synced(shop)
     assert (run["status"], await rows(shop)) == ("partial", 240)
-    assert run["reason"] == "partial: step `sync` 1 batch failed and can be retried"
+    assert run["reason"] == "partial: step `sync`: 1 batch failed and can be retried"
     assert step["status"] == "succeeded"
     output = step["output"]
     assert (output["records"], output["inserted"], output["failed_batches"]) == (250, 240, 1)
@@ -133,7 +133,7 @@ fetch = "first"
 
         again, failed = await retried(shop, run_id=run["id"])
         assert (again.batches, failed["status"]) == (1, "partial")
-        assert failed["reason"] == "partial: step `sync` 1 batch failed again"
+        assert failed["reason"] == "partial: step `sync`: 1 batch failed again"
         batch = await shop.db.fetchrow("SELECT * FROM failed_batches")
         assert (batch["status"], batch["attempts"], batch["run_id"]) == ("failed", 2, run["id"])
 

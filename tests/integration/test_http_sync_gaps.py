@@ -43,7 +43,7 @@ async def test_a_page_that_cannot_be_fetched_is_kept_and_fetched_later(shop):
         await declared(shop, text)
         run, step = await synced(shop)
         assert (run["status"], await rows(shop)) == ("partial", 150)
-        assert run["reason"] == "partial: step `sync` 1 page failed and can be retried"
+        assert run["reason"] == "partial: step `sync`: 1 page failed and can be retried"
         assert api.pages == ["1", "2", "2", "3"]
         output = step["output"]
         assert (output["records"], output["pages"], output["failed_batches"]) == (150, 2, 1)

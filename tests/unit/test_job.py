@@ -565,7 +565,7 @@ WRONG = [
             "presets": [{"name": "p", "op_kwargs": {"get": {"metod": "POST"}}}],
         },
         ("presets", "0", "op_kwargs", "get", "metod"),
-        "preset `p`: step `get`: a http step has no kwarg `metod`; did you mean `method`?",
+        "preset `p`: step `get`: an http step has no kwarg `metod`; did you mean `method`?",
     ),
     # said twice
     ({"id": "x"}, ("id",), "`name` and `id` are the same field; keep one"),

@@ -148,7 +148,7 @@ def test_what_a_step_left_undone_makes_the_run_partial_even_when_later_ones_succ
     assert (first.status, first.steps[0].reason) == (R.RUNNING, "1 batch failed")
     last = moves.succeed(now.after(first), DONE, Onward())
     assert (last.status, last.steps[0].status) == (R.PARTIAL, S.SUCCEEDED)
-    assert last.reason == "partial: step `step-0` 1 batch failed"
+    assert last.reason == "partial: step `step-0`: 1 batch failed"
 
 
 def test_abort_ends_the_running_step_and_skips_the_rest():

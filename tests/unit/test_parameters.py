@@ -156,7 +156,7 @@ OVERRIDES = [
     (
         {"step_kwargs": {"other one": {"metod": "POST"}}},
         ("step_kwargs", "other one", "metod"),
-        "step `other one`: a http step has no kwarg `metod`; did you mean `method`?",
+        "step `other one`: an http step has no kwarg `metod`; did you mean `method`?",
     ),
     ({"step_kwargs": {"other one": {"qq": 1}}}, ("step_kwargs", "other one", "qq"), "it knows aut"),
     ({"params": {"n": "abc"}}, ("params", "n"), "must be a number"),

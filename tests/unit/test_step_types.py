@@ -5,12 +5,15 @@ from pydantic import ValidationError
 
 from nomaflow.connectors import spec as connectors
 from nomaflow.errors import NomaflowError, StepError
+from nomaflow.job.problems import PATTERNS
+from nomaflow.job.spec import JobSpec
 from nomaflow.project.connectors import problems_of
 from nomaflow.steps import registry
 from nomaflow.steps.python import result_of
 from nomaflow.steps.sql_copy import SqlCopy
 from nomaflow.steps.sql_query import SqlQuery
 
+SYNC = {"request": {"url": "http://x"}, "map": {"id": "id"}, "target": {"table": "t"}}
 COPY = {"source": {"table": "a"}, "target": {"table": "b"}}
 
 
@@ -23,6 +26,33 @@ def test_every_type_says_what_each_setting_is_for():
         assert schema
         for field, info in step.model_fields.items():
             assert info.description, f"{name}.{field} has no description"
+
+
+def patterns(schema):
+    match schema:
+        case dict():
+            found = {schema["pattern"]} if isinstance(schema.get("pattern"), str) else set()
+            return found.union(*map(patterns, schema.values()))
+        case list():
+            return set().union(*map(patterns, schema))
+    return set()
+
+
+def test_patterns_have_words():
+    """Nobody is told `String should match pattern '^...'`."""
+    models = [
+        *registry.all_types().values(),
+        *(connectors.SqlConnectorSpec, connectors.HttpConnectorSpec, connectors.LdapConnectorSpec),
+        JobSpec,
+    ]
+    asked = set().union(*(patterns(model.model_json_schema(by_alias=True)) for model in models))
+    assert asked == PATTERNS.keys()
+    watermark = {"name": "last sync", "value": "newest"}
+    found = dict(registry.problems("http_sync", {**SYNC, "watermark": watermark}))
+    assert found == {
+        ("watermark", "name"): "it must be 1 to 128 letters, digits, `_` or `-`, got 'last sync'",
+        ("watermark", "value"): "it must be run_start, completed_at or max:<column>, got 'newest'",
+    }
 
 
 def test_an_unknown_type_is_refused_with_the_known_ones():

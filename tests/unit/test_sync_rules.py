@@ -60,8 +60,8 @@ def test_a_whole_step_is_right():
         ({"target": {"connector": "default"}}, "either `table` or `query`"),
         ({"target": {"query": "q", "key": ["id"]}}, "`key` and `schema` go with `table`"),
         ({"watermark": {"name": "x", "value": "max:at"}}, "column `at` is not in the map"),
-        ({"watermark": {"name": "x", "value": "yesterday"}}, "pattern"),
-        ({"watermark": {"name": "x y"}}, "pattern"),
+        ({"watermark": {"name": "x", "value": "yesterday"}}, "max:<column>"),
+        ({"watermark": {"name": "x y"}}, "letters, digits"),
         ({"on_error": "ignore"}, "'stop' or 'continue'"),
         ({"batch_size": 0}, "greater than or equal to 1"),
         ({"pages": 3}, "there is no such field"),
@@ -142,7 +142,7 @@ def test_a_server_that_gives_less_than_asked_for_is_read_to_its_total():
 
 
 def test_a_first_page_is_no_measure_of_itself():
-    """Many an API gives fewer items than it is asked for: its own pages tell what a whole one is."""
+    """Many an API gives fewer items than asked for: its own pages tell what a whole one is."""
     course = paging(size=100)
     first = page(1, 50)
     assert course.doubts(first)

@@ -48,7 +48,7 @@ def clock(**facts):
 
 
 def around(now=NOON, *, in_flight=0, standing=None, depends=(), blackouts=(), **facts):
-    job = JobFacts(ID, "j", 1, facts.pop("enabled", True), True, None, facts.pop("paused", None))
+    job = JobFacts(ID, "j", 1, facts.pop("enabled", True), True, None, facts.pop("paused", None), 1)
     closing = Closing(
         clock=facts.pop("clock", clock()),
         job=job,

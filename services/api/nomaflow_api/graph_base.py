@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from uuid import UUID
 
 import strawberry
 
-from nomaflow.errors import NomaflowError
+from nomaflow.errors import Code, NomaflowError
+from nomaflow.job.problems import Problem
 from nomaflow.job.spec import SpecErrors
 from nomaflow_api.enums import ErrorCode
 from nomaflow_api.failures import bad_input
@@ -68,16 +70,29 @@ def uuid_of(kind: str, text: str) -> UUID:
     raise bad_input(f"This is not the id of a {kind}: give its UUID or its `id`.")
 
 
+def _in_words_of(known: Mapping[str, str], problem: Problem | NomaflowError) -> str:
+    if problem.code is not Code.INVALID:  # about what people named themselves, not about fields
+        return problem.message
+    return _FIELD.sub(lambda word: f"`{known.get(word[1], word[1])}`", problem.message)
+
+
+_FIELD = re.compile(r"(?<!step )(?<!job )(?<!parameter )(?<!kwarg )`([a-z_]+)`")
+"""A field in a sentence; what people named themselves has its kind before it."""
+
+
 def mistakes(
     error: NomaflowError | SpecErrors, names: Mapping[str, str] | None = None
 ) -> list[UserError]:
-    """List what the caller did wrong; `names` are those that inputs spell differently from TOML."""
+    """List what the caller did wrong; `names` are those that inputs spell differently from TOML.
+
+    Sentences name fields as the client wrote them, and so do paths.
+    """
     found = error.problems if isinstance(error, SpecErrors) else (error,)
     known = names or {}
     return [
         UserError(
             code=problem.code,
-            message=problem.message,
+            message=_in_words_of(known, problem),
             path=[known.get(part, part) for part in problem.path],
         )
         for problem in found

@@ -29,7 +29,7 @@ async def follow(client: Client, run: str, *, as_json: bool) -> Timeline:
     stamp = words.clock if console.is_terminal else words.instant
     known = (await client.query(documents.RUN, {"run": run}))["run"]
     if known is None:
-        raise NomaflowError(Code.NOT_FOUND, f"There is no run {run}.")
+        raise NomaflowError(Code.NOT_FOUND, f"there is no run {run}")
     timeline = Timeline.of(known, stamp=stamp)
     async with aclosing(client.subscribe(documents.EVENTS, {"run": run})) as results:
         events = (data["runEvents"] async for data in results)

@@ -81,7 +81,7 @@ async def _stored(client: Client, variables: JSON, say: Any) -> None:
     while True:
         run = (await client.query(documents.LOGS, variables | {"after": after}))["run"]
         if run is None:
-            raise NomaflowError(Code.NOT_FOUND, f"There is no run {variables['run']}.")
+            raise NomaflowError(Code.NOT_FOUND, f"there is no run {variables['run']}")
         for line in run["logs"]["nodes"]:
             say(line)
         if not run["logs"]["pageInfo"]["hasNextPage"]:
@@ -112,5 +112,5 @@ async def no_such_job(client: Client, name: str) -> NomaflowError:
 
     names = [each["name"] for each in await pages.read(client, documents.NAMES, "jobs", {})]
     near = difflib.get_close_matches(name, names, n=3)
-    hint = f" Did you mean {' or '.join(f'`{each}`' for each in near)}?" if near else ""
-    return NomaflowError(Code.NOT_FOUND, f"There is no job `{name}`.{hint}")
+    hint = f"; did you mean {' or '.join(f'`{each}`' for each in near)}?" if near else ""
+    return NomaflowError(Code.NOT_FOUND, f"there is no job `{name}`{hint}")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from nomaflow.job import clock_checks, kwarg_names, param_schema, step_defaults, words
-from nomaflow.job.problems import Path, Problem, SpecErrors, did_you_mean, real_path
+from nomaflow.job.problems import Path, Problem, SpecErrors, did_you_mean, real_path, with_article
 from nomaflow.job.tables import shown, tables, token_problems
 from nomaflow.language import expression, template
 from nomaflow.steps import registry
@@ -221,7 +221,7 @@ def _settings(kind: str, config: Mapping[str, Any], path: Path, whose: str) -> I
         elif message == _UNKNOWN:
             known = sorted(step_defaults.fields_of(kind) | words.STEP_COMMON)
             hint = did_you_mean(real[-1], known) if len(real) == 1 else ""
-            yield Problem(at, f"{whose}: a {kind} step has no field `{dotted}`{hint}")
+            yield Problem(at, f"{whose}: {with_article(kind)} step has no field `{dotted}`{hint}")
         else:
             yield Problem(
                 at, f"{whose}: `{dotted}`: {message}" if dotted else f"{whose}: {message}"

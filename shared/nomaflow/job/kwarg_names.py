@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from nomaflow.job.problems import did_you_mean
+from nomaflow.job.problems import did_you_mean, with_article
 from nomaflow.language import template
 from nomaflow.steps import registry
 
@@ -39,7 +39,7 @@ def unknown(
     for name in given:
         if name not in names:
             hint = did_you_mean(name, sorted(names)) or f"; it knows {', '.join(sorted(names))}"
-            yield name, f"step `{step}`: a {kind} step has no kwarg `{name:.80}`{hint}"
+            yield name, f"step `{step}`: {with_article(kind)} step has no kwarg `{name:.80}`{hint}"
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -37,6 +37,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean `{near[0]}`?" if near else ""
 
 
+def with_article(kind: str) -> str:
+    """Write `an http_sync`, `a python`: initials are said letter by letter."""
+    return f"an {kind}" if kind.startswith(("http", "ldap", *"aeiou")) else f"a {kind}"
+
+
 _KINDS = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -59,6 +64,14 @@ _BOUNDS = {
     "greater_than": ("more than", "gt"),
     "less_than_equal": ("at most", "le"),
 }
+PATTERNS = {
+    r"^[A-Za-z0-9_-]{1,128}$": "must be 1 to 128 letters, digits, `_` or `-`",
+    r"^(run_start|completed_at|max:.+)$": "must be run_start, completed_at or max:<column>",
+    r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$": "must be module:function",
+    r"^\d{1,3}(\.\d+)?%$": "must be a share such as 20%",
+    r"\$\{": "must be a `${...}`",
+}
+"""What the patterns of fields ask for, in words: the pattern itself is for programs."""
 _SIZES = {
     "string_too_long": "must have at most {max_length} characters",
     "string_too_short": "must not be empty",
@@ -67,7 +80,7 @@ _SIZES = {
 }
 
 
-def sentence(  # noqa: PLR0911  a case for each kind of error
+def sentence(  # noqa: C901, PLR0911  a case for each kind of error
     error: Mapping[str, Any], known: Iterable[str] = ()
 ) -> str:
     """Say one of pydantic's errors in our words; `known` are the fields of that table."""
@@ -87,6 +100,8 @@ def sentence(  # noqa: PLR0911  a case for each kind of error
             return f"`{name}` must be {words} {context[key]}{_instead(error)}"
         case kind if kind in _SIZES:
             return f"`{name}` {_SIZES[kind].format(**context)}"
+        case "string_pattern_mismatch":
+            return f"`{name}` {PATTERNS[context['pattern']]}{_instead(error)}"
         case kind if kind in _KINDS:
             return f"`{name}` must be {_KINDS[kind]}{_instead(error)}"
         case "union_tag_invalid":

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.job.problems import is_private, written
+from nomaflow.job.problems import PATTERNS, is_private, written
 from nomaflow.steps import installed
 from nomaflow.steps.base import Step
 from nomaflow.steps.call_job import CallJobStep
@@ -120,6 +120,8 @@ def sentence(problem: Mapping[str, Any]) -> str:
             return (
                 str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
             )
+        case "string_pattern_mismatch":
+            return f"it {PATTERNS[problem['ctx']['pattern']]}{_got(problem)}"
         case kind if kind in _WANTED:
             return f"it must be {_WANTED[kind]}{_got(problem)}"
         case _:

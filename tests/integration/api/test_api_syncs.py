@@ -100,7 +100,7 @@ async def test_an_aborted_run_shows_its_last_whole_page(api, worker):
 
 async def test_a_run_shows_what_its_syncs_did(api, partial):
     run = (await api.query(RUN, id=partial, first=1))["run"]
-    assert (run["status"], run["reason"]) == ("PARTIAL", "partial: step `sync` 2 batches failed")
+    assert (run["status"], run["reason"]) == ("PARTIAL", "partial: step `sync`: 2 batches failed")
     assert run["sync"] == {
         "records": "250",
         "pages": 3,

@@ -93,7 +93,7 @@ async def test_a_job_that_is_not_there_is_told(api, shell):
     for command in ("schedule", "slots"):
         status, out, err = await shell(command, *quiet, "--job", "nightly-cpy")
         assert (status, out) == (2, "")
-        assert "There is no job `nightly-cpy`. Did you mean `nightly-copy`?" in err
+        assert "there is no job `nightly-cpy`; did you mean `nightly-copy`?" in err
 
 
 async def test_an_expression_is_previewed_without_any_api(shell):

@@ -86,6 +86,13 @@ async def test_mistakes_of_clocks_are_told_with_their_code_and_place(api):
     assert (problem["code"], problem["path"]) == ("INVALID", ["calendar"])
     (problem,) = (await create(api, "j", catchUpLimit=0))["errors"]
     assert problem["path"] == ["catchUpLimit"]
+    assert "`catchUpLimit` must be" in problem["message"]
+    clock = {"cron": "0 * * * *", "catchUpWindowMinutes": 0}
+    (problem,) = (await create(api, "j", schedules=[clock]))["errors"]
+    assert "`catchUpWindowMinutes` must be" in problem["message"]
+    await create(api, "catch_up_limit")
+    (problem,) = (await create(api, "catch_up_limit", dependsOn=["catch_up_limit"]))["errors"]
+    assert "catchUp" not in problem["message"]  # what people named is theirs
     await create(api, "a")
     await create(api, "b", dependsOn=["a"])
     answer = await api.query(UPDATE, input={"name": "a", "steps": [STEP], "dependsOn": ["b"]})
