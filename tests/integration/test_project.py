@@ -449,13 +449,29 @@ def test_five_hundred_jobs(tmp_path):
         {f"jobs/{n}.toml": "".join(job(f"j{n}-{m}") for m in range(50)) for n in range(10)},
     )
     project = Project(tmp_path)
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(project.read_jobs().jobs) == 500
-    first = time.perf_counter() - started
-    started = time.perf_counter()
+    first = time.process_time() - started
+    started = time.process_time()
     assert len(project.read_jobs().jobs) == 500
-    print(f"500 jobs: {first * 1000:.0f} ms, again {(time.perf_counter() - started) * 1000:.1f} ms")
-    assert first < 5
+    again = time.process_time() - started
+    print(f"500 jobs: {first * 1000:.0f} ms, again {again * 1000:.1f} ms")
+    assert again < first / 5
+
+
+def work_of_reading(text):
+    """Seconds of the processor, which others on the machine do not lengthen."""
+    started = time.process_time()
+    with contextlib.suppress(BrokenTomlError):
+        toml_text.read(text[: toml_text.LARGEST].encode())
+    return time.process_time() - started
+
+
+@pytest.fixture(scope="module")
+def plain_work():
+    """The work of a plain file of the largest size."""
+    text = "".join(job(f"j{n}") for n in range(4_000))
+    return min(work_of_reading(text) for _ in range(3))
 
 
 @pytest.mark.parametrize(
@@ -475,8 +491,6 @@ def test_five_hundred_jobs(tmp_path):
     ],
     ids=lambda text: text[:8].encode().hex(),
 )
-def test_no_text_is_slow(text):
-    started = time.perf_counter()
-    with contextlib.suppress(BrokenTomlError):
-        toml_text.read(text[: toml_text.LARGEST].encode())
-    assert time.perf_counter() - started < 2
+def test_no_text_is_slow(text, plain_work):
+    """What takes time by the square of the size takes thousands of times as long."""
+    assert work_of_reading(text) < 25 * plain_work

@@ -160,7 +160,7 @@ def test_waiting_ends_at_the_deadline():
     one = slot("waiting", look_at=NOON + MINUTE, deadline=NOON + 30 * MINUTE)
     before = verdict.again(one, around(NOON + MINUTE, depends=[wanted]))
     assert (before.outcome, before.deadline) == ("waiting", NOON + 30 * MINUTE)
-    assert before.look_at == NOON + MINUTE + verdict.LOOK_AGAIN
+    assert before.look_at == NOON + 30 * MINUTE
     after = verdict.again(one, around(NOON + 30 * MINUTE, depends=[wanted]))
     assert (after.outcome, after.status) == ("skipped", RunStatus.SKIPPED)
     in_time = Standing("succeeded", NOON + 29 * MINUTE)
