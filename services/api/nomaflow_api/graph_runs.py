@@ -144,7 +144,9 @@ class Run(Node):
         ),
     )
     params: Json = strawberry.field(
-        resolver=_params, description="The merged parameters it actually used"
+        resolver=_params,
+        description="The merged parameters it actually used; a `${...}` in one is replaced "
+        "for each step, whose `input` shows the value",
     )
     overrides: Json = strawberry.field(
         resolver=_overrides, description="What this fire changed against the definition"
