@@ -15,13 +15,14 @@ FEW_PAGES = 60
 
 @pytest.fixture
 async def long_history(db):
-    """One outside name and one job with twenty thousand ends each, and one silent run."""
+    """Two outside names and one job with twenty thousand ends each, and one silent run."""
     job = await db.fetchval(
         """INSERT INTO jobs (name, app, tags, origin, revision, definition, updated_by)
            VALUES ('copy', '_default', '{}', 'api', 1, '{}', 'test') RETURNING id"""
     )
     for kind, name, job_id, status in (
         ("external", "permits", None, "succeeded"),
+        ("external", "others", None, "succeeded"),
         ("job", "copy", job, "failed"),
     ):
         await db.execute(
@@ -38,15 +39,15 @@ async def long_history(db):
             LONG,
         )
     await db.execute(
-        """INSERT INTO external_runs (run_id, source, destination, stale_seconds)
-           SELECT id, 'a', 'b', 60 FROM runs WHERE kind = 'external'"""
+        """INSERT INTO external_runs (run_id, job_name, source, destination, stale_seconds)
+           SELECT id, job_name, left(job_name, 1), 'b', 60 FROM runs WHERE kind = 'external'"""
     )
     await db.execute(
         """WITH r AS (INSERT INTO runs (kind, job_name, status, trigger, triggered_by, principal,
              queued_at, started_at, seq) SELECT 'external', 'silent', 'running', 'api', 'api', 'a',
              now() - interval '1 day', now() - interval '1 day', 1 RETURNING id)
-           INSERT INTO external_runs (run_id, source, destination, stale_seconds)
-           SELECT id, 'a', 'b', 60 FROM r"""
+           INSERT INTO external_runs (run_id, job_name, source, destination, stale_seconds)
+           SELECT id, 'silent', 's', 'b', 60 FROM r"""
     )
     await db.execute("ANALYZE runs, external_runs, jobs")
     return job
@@ -87,13 +88,13 @@ async def test_the_newest_end_of_a_name(db, long_history, name, status):
 
 async def test_the_newest_end_between_two_places(db, long_history):
     async def ask(connection):
-        assert await external.most_recent(connection, "permits", "succeeded", "a", "b") is not None
-        assert await external.most_recent(connection, "permits", "succeeded", "a", "new") is None
+        assert await external.most_recent(connection, "permits", "succeeded", "p", "b") is not None
+        assert await external.most_recent(connection, "permits", "succeeded", "p", "new") is None
 
     assert await pages_read(db, ask) < FEW_PAGES
 
 
-@pytest.mark.parametrize("places", [{"source": "zz"}, {"destination": "zz"}])
+@pytest.mark.parametrize("places", [{"source": "zz"}, {"source": "o"}, {"destination": "zz"}])
 @pytest.mark.parametrize("status", ["succeeded", "running"])
 async def test_the_newest_end_from_a_place_where_nothing_came_from(
     db, long_history, places, status

@@ -42,8 +42,8 @@ WITH run AS (
   ON CONFLICT (job_name, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
   RETURNING id
 ), more AS (
-  INSERT INTO nomaflow.external_runs (run_id, source, destination, stale_seconds)
-  SELECT id, $7, $8, $9 FROM run
+  INSERT INTO nomaflow.external_runs (run_id, job_name, source, destination, stale_seconds)
+  SELECT id, $1, $7, $8, $9 FROM run
 ), event AS (
   INSERT INTO nomaflow.run_events (run_id, seq, kind, payload)
   SELECT id, 1, 'run', jsonb_build_object('status', 'running', 'reason', NULL) FROM run
@@ -169,6 +169,16 @@ async def most_recent(
     given = {column: value for column, value in outside.items() if value is not None}
     for column, value in given.items():
         where.add(f"e.{column} = {{}}", value)
+    if given:
+        # Asked first and once. That a name was never there, its own history tells only to its end.
+        there = " AND ".join(f"p.{column} = {{{n}}}" for n, column in enumerate(given, 1))
+        where.add(
+            "EXISTS (SELECT FROM nomaflow.external_runs p WHERE p.job_name = {0} AND "
+            + there
+            + ")",
+            name,
+            *given.values(),
+        )
     more = "JOIN nomaflow.external_runs e ON e.run_id = r.id" if given else ""
     newest_by = "r.finished_at" if over else "r.started_at"
     row = await db.fetchrow(

@@ -17,6 +17,8 @@ class ExternalRun(Table, table=True):
 
     __tablename__ = "external_runs"
     run_id: UUID = Field(sa_column=run_key())
+    job_name: str = Field(sa_column=text_column())
+    """As in its run: names and places are looked up together."""
     source: str = Field(sa_column=text_column())
     destination: str = Field(sa_column=text_column())
     records_processed: int | None = Field(sa_column=int_column(null=True, default=None, big=True))
