@@ -169,15 +169,15 @@ async def most_recent(
     given = {column: value for column, value in outside.items() if value is not None}
     for column, value in given.items():
         where.add(f"e.{column} = {{}}", value)
-    if given:
-        # Asked first and once. That a name was never there, its own history tells only to its end.
-        there = " AND ".join(f"p.{column} = {{{n}}}" for n, column in enumerate(given, 1))
+    if source is not None:
+        # Asked first and once: that a name was never there, its own history tells only at its end.
+        # As the next place in the index, since of an equality the planner may read the table.
+        columns = ", ".join(f"p.{column}" for column in ("job_name", *given))
+        wanted = ", ".join(f"{{{n}}}::text" for n in range(len(given) + 1))
         where.add(
-            "EXISTS (SELECT FROM nomaflow.external_runs p WHERE p.job_name = {0} AND "
-            + there
-            + ")",
-            name,
-            *given.values(),
+            f"(SELECT ({columns}) = ({wanted}) FROM nomaflow.external_runs p "
+            f"WHERE ({columns}) >= ({wanted}) ORDER BY {columns} LIMIT 1)",
+            *(name, *given.values()),
         )
     more = "JOIN nomaflow.external_runs e ON e.run_id = r.id" if given else ""
     newest_by = "r.finished_at" if over else "r.started_at"
