@@ -19,7 +19,7 @@ from nomaflow.errors import NomaflowError
 from nomaflow.settings import Settings
 from nomaflow_api import app
 from nomaflow_api.backing import Backing, Options
-from nomaflow_api.responses import SafeHeaders
+from nomaflow_api.doors.responses import SafeHeaders
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

@@ -13,15 +13,15 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route, WebSocketRoute
 
-from nomaflow_api import failures
 from nomaflow_api.auth import Doorkeeper
-from nomaflow_api.health import Health
-from nomaflow_api.http import GraphqlOverHttp
-from nomaflow_api.pages import Pages
-from nomaflow_api.responses import answer
-from nomaflow_api.rest import RestDoor
+from nomaflow_api.doors import failures
+from nomaflow_api.doors.health import Health
+from nomaflow_api.doors.http import GraphqlOverHttp
+from nomaflow_api.doors.pages import Pages
+from nomaflow_api.doors.responses import answer
+from nomaflow_api.doors.rest import RestDoor
+from nomaflow_api.doors.websocket import GraphqlOverWebSocket
 from nomaflow_api.schema import Schema
-from nomaflow_api.websocket import GraphqlOverWebSocket
 
 if TYPE_CHECKING:
     from starlette.requests import Request

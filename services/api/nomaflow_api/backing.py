@@ -29,7 +29,7 @@ from nomaflow.project.secrets import Secrets
 from nomaflow.store import database, processes, roles
 from nomaflow.vault import Vault
 from nomaflow_api.boards import JobBoard, RunBoard
-from nomaflow_api.failures import AWAY
+from nomaflow_api.doors.failures import AWAY
 from nomaflow_api.feeds import Feeds
 from nomaflow_api.installer import Installer
 

@@ -18,9 +18,9 @@ from nomaflow.job.problems import Problem, SpecErrors
 from nomaflow.store import job_pages
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import ABSENT, Asked
-from nomaflow_api.graph_base import UserError, mistakes
-from nomaflow_api.graph_jobs import JobPayload, as_job
-from nomaflow_api.scalars import Json
+from nomaflow_api.graph.base import UserError, mistakes
+from nomaflow_api.graph.jobs import JobPayload, as_job
+from nomaflow_api.graph.scalars import Json
 
 if TYPE_CHECKING:
     from nomaflow.clock.blackout_effect import AtRisk, Concerned, Effect

@@ -10,7 +10,7 @@ import strawberry
 from nomaflow.in_force import connector_changes
 from nomaflow.job.problems import Problem, SpecErrors
 from nomaflow_api.context import ABSENT
-from nomaflow_api.scalars import Json
+from nomaflow_api.graph.scalars import Json
 
 
 @strawberry.input

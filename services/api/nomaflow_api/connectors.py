@@ -20,9 +20,9 @@ from nomaflow_api.auth import Permission
 from nomaflow_api.closing import DeletePayload
 from nomaflow_api.connector_input import ConnectorInput
 from nomaflow_api.context import ABSENT, Asked
-from nomaflow_api.enums import JobOrigin
-from nomaflow_api.graph_base import Node, UserError, global_id, mistakes
-from nomaflow_api.scalars import Json
+from nomaflow_api.graph.base import Node, UserError, global_id, mistakes
+from nomaflow_api.graph.enums import JobOrigin
+from nomaflow_api.graph.scalars import Json
 
 if TYPE_CHECKING:
     from nomaflow.store.connector_tests import TestRow

@@ -8,8 +8,8 @@ import strawberry
 from strawberry.types.info import Info
 
 from nomaflow_api.auth import Caller, Permission
-from nomaflow_api.failures import ApiCode, refusal
-from nomaflow_api.loading import Loaders
+from nomaflow_api.doors.failures import ApiCode, refusal
+from nomaflow_api.graph.loading import Loaders
 
 if TYPE_CHECKING:
     from nomaflow_api.backing import Backing

@@ -13,10 +13,10 @@ from nomaflow.outside import external_runs, names
 from nomaflow.store import external, removal
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import ABSENT, Asked
-from nomaflow_api.enums import ExternalResult, RunStatus
-from nomaflow_api.graph_base import UserError, mistakes, uuid_of
-from nomaflow_api.graph_runs import Run, RunPayload, as_run
-from nomaflow_api.scalars import BigInt
+from nomaflow_api.graph.base import UserError, mistakes, uuid_of
+from nomaflow_api.graph.enums import ExternalResult, RunStatus
+from nomaflow_api.graph.runs import Run, RunPayload, as_run
+from nomaflow_api.graph.scalars import BigInt
 
 if TYPE_CHECKING:
     from uuid import UUID

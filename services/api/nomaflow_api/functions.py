@@ -9,7 +9,7 @@ import strawberry
 from nomaflow.plugins import discovery
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import Asked
-from nomaflow_api.scalars import Json
+from nomaflow_api.graph.scalars import Json
 
 
 @strawberry.type

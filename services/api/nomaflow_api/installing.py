@@ -14,8 +14,8 @@ from nomaflow.installation import By
 from nomaflow.job.spec import SpecErrors
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import Asked
-from nomaflow_api.graph_base import UserError, mistakes
-from nomaflow_api.graph_runs import Run, as_run
+from nomaflow_api.graph.base import UserError, mistakes
+from nomaflow_api.graph.runs import Run, as_run
 from nomaflow_api.installer import LOOK_SECONDS
 
 if TYPE_CHECKING:

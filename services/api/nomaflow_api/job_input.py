@@ -8,8 +8,8 @@ from typing import Any
 import strawberry
 
 from nomaflow_api.context import ABSENT
-from nomaflow_api.enums import CatchUpPolicy, LogLevel, OverlapPolicy
-from nomaflow_api.scalars import Json
+from nomaflow_api.graph.enums import CatchUpPolicy, LogLevel, OverlapPolicy
+from nomaflow_api.graph.scalars import Json
 
 
 @strawberry.input

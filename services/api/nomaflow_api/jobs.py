@@ -13,12 +13,12 @@ from nomaflow.job.spec import SpecErrors
 from nomaflow.store import job_pages, jobs, problems
 from nomaflow.store.job_pages import JobFilter
 from nomaflow.store.jobs import JobRow
-from nomaflow_api import cursors
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import ABSENT, Asked
-from nomaflow_api.enums import RunStatus
-from nomaflow_api.graph_base import mistakes
-from nomaflow_api.graph_jobs import Job, JobConnection, JobDeletePayload, JobPayload, as_job
+from nomaflow_api.graph import cursors
+from nomaflow_api.graph.base import mistakes
+from nomaflow_api.graph.enums import RunStatus
+from nomaflow_api.graph.jobs import Job, JobConnection, JobDeletePayload, JobPayload, as_job
 from nomaflow_api.job_input import INPUT_NAMES, JobInput
 
 if TYPE_CHECKING:

@@ -13,16 +13,16 @@ from nomaflow.events import LogsWritten
 from nomaflow.store import history, job_pages
 from nomaflow.store.feed import LineFilter
 from nomaflow.store.history import RunFilter
-from nomaflow_api import cursors
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import ABSENT, Asked
-from nomaflow_api.enums import RunStatus
-from nomaflow_api.failures import bad_input
-from nomaflow_api.graph_base import uuid_of
-from nomaflow_api.graph_feed import LogFilter, LogLine, RunEvent
-from nomaflow_api.graph_jobs import Job, as_job
-from nomaflow_api.graph_runs import Run, as_run
-from nomaflow_api.scalars import Cursor
+from nomaflow_api.doors.failures import bad_input
+from nomaflow_api.graph import cursors
+from nomaflow_api.graph.base import uuid_of
+from nomaflow_api.graph.enums import RunStatus
+from nomaflow_api.graph.feed import LogFilter, LogLine, RunEvent
+from nomaflow_api.graph.jobs import Job, as_job
+from nomaflow_api.graph.runs import Run, as_run
+from nomaflow_api.graph.scalars import Cursor
 
 if TYPE_CHECKING:
     from nomaflow_api.context import Context

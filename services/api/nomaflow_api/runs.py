@@ -11,15 +11,16 @@ from nomaflow import dispatch
 from nomaflow.errors import NomaflowError
 from nomaflow.job.spec import SpecErrors
 from nomaflow.store.history import RunFilter
-from nomaflow_api import run_lists, starting
+from nomaflow_api import starting
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import ABSENT, Asked
-from nomaflow_api.enums import LogLevel, RunOrder
-from nomaflow_api.graph_base import mistakes, uuid_of
-from nomaflow_api.graph_runs import Run, RunConnection, RunPayload, as_run
+from nomaflow_api.graph import run_lists
+from nomaflow_api.graph.base import mistakes, uuid_of
+from nomaflow_api.graph.enums import LogLevel, RunOrder
+from nomaflow_api.graph.run_lists import RunFilterInput
+from nomaflow_api.graph.runs import Run, RunConnection, RunPayload, as_run
+from nomaflow_api.graph.scalars import Json
 from nomaflow_api.job_input import INPUT_NAMES
-from nomaflow_api.run_lists import RunFilterInput
-from nomaflow_api.scalars import Json
 
 if TYPE_CHECKING:
     from nomaflow_api.context import Context

@@ -15,12 +15,12 @@ from nomaflow.errors import Code, NomaflowError
 from nomaflow.in_force import horizon
 from nomaflow.store import closures, job_pages, slots
 from nomaflow.store.slots import SlotFilter, SlotRow
-from nomaflow_api import cursors
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import ABSENT, Asked
-from nomaflow_api.failures import bad_input
-from nomaflow_api.graph_base import PageInfo
-from nomaflow_api.graph_clocks import (
+from nomaflow_api.doors.failures import bad_input
+from nomaflow_api.graph import cursors
+from nomaflow_api.graph.base import PageInfo
+from nomaflow_api.graph.clocks import (
     Blackout,
     PlannedFire,
     PlannedFireConnection,
@@ -30,7 +30,7 @@ from nomaflow_api.graph_clocks import (
     described,
     fires,
 )
-from nomaflow_api.scalars import Json
+from nomaflow_api.graph.scalars import Json
 
 if TYPE_CHECKING:
     from nomaflow.clock.forecast import Shown

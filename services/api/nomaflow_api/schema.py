@@ -10,19 +10,19 @@ from strawberry.schema.config import StrawberryConfig
 
 from nomaflow_api.closing import ClosingMutations
 from nomaflow_api.connectors import Connector, ConnectorMutations, ConnectorQueries
-from nomaflow_api.documents import Documents, Masking, Reading
+from nomaflow_api.doors.documents import Documents, Masking, Reading
 from nomaflow_api.external import ExternalMutations, ExternalQueries
 from nomaflow_api.functions import CallableQueries
-from nomaflow_api.graph_feed import EVENT_TYPES
-from nomaflow_api.graph_jobs import Job
-from nomaflow_api.graph_runs import Run
-from nomaflow_api.graph_steps import StepRun
+from nomaflow_api.graph.feed import EVENT_TYPES
+from nomaflow_api.graph.jobs import Job
+from nomaflow_api.graph.nodes import NodeQueries
+from nomaflow_api.graph.runs import Run
+from nomaflow_api.graph.scalars import SCALARS
+from nomaflow_api.graph.steps import StepRun
 from nomaflow_api.installing import InstallMutations, InstallQueries
 from nomaflow_api.jobs import JobMutations, JobQueries
 from nomaflow_api.live import Subscription
-from nomaflow_api.nodes import NodeQueries
 from nomaflow_api.runs import RunMutations, RunQueries
-from nomaflow_api.scalars import SCALARS
 from nomaflow_api.schedules import ScheduleQueries
 from nomaflow_api.syncs import SyncMutations
 from nomaflow_api.system import SystemQueries

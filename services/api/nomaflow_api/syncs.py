@@ -12,10 +12,10 @@ from nomaflow.job.spec import SpecErrors
 from nomaflow.store import jobs, watermarks
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import ABSENT, Asked
-from nomaflow_api.graph_base import mistakes, uuid_of
-from nomaflow_api.graph_jobs import JobPayload, as_job
-from nomaflow_api.graph_runs import as_run
-from nomaflow_api.graph_sync import FailedBatchRetryPayload
+from nomaflow_api.graph.base import mistakes, uuid_of
+from nomaflow_api.graph.jobs import JobPayload, as_job
+from nomaflow_api.graph.runs import as_run
+from nomaflow_api.graph.sync import FailedBatchRetryPayload
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 LONGEST_VALUE = 4_000

@@ -17,10 +17,10 @@ from nomaflow.steps import registry
 from nomaflow.store import closures, overview, problems, processes, slots
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import Asked
-from nomaflow_api.enums import Permission as PermissionEnum
-from nomaflow_api.enums import SchedulerState
-from nomaflow_api.graph_runs import Run
-from nomaflow_api.scalars import Json
+from nomaflow_api.graph.enums import Permission as PermissionEnum
+from nomaflow_api.graph.enums import SchedulerState
+from nomaflow_api.graph.runs import Run
+from nomaflow_api.graph.scalars import Json
 
 VERSION = version("nomaflow")
 FAILURES_SHOWN = 10

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from graphql import OperationType, parse
 
-from nomaflow_api import body, cost, cursors, documents, limits, websocket
-from nomaflow_api.failures import ApiCode
+from nomaflow_api.doors import body, cost, documents, limits, websocket
+from nomaflow_api.doors.failures import ApiCode
+from nomaflow_api.graph import cursors
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "api.md").read_text()
 EXAMPLES = re.findall(r"^```graphql\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -3,8 +3,8 @@
 import json
 import time
 
-from nomaflow_api import documents
-from nomaflow_api.failures import ApiCode
+from nomaflow_api.doors import documents
+from nomaflow_api.doors.failures import ApiCode
 
 ASK = "{ viewer { name permissions } }"
 INTROSPECT = "{ __schema { types { name } } }"

@@ -3,7 +3,7 @@
 import pytest
 
 from nomaflow.store import processes
-from nomaflow_api import pages
+from nomaflow_api.doors import pages
 
 CREATE = """mutation ($input: JobInput!) { jobCreate(input: $input) { errors { message } } }"""
 STEP = {"name": "a", "type": "sql_query", "config": {"connector": "default", "query": "SELECT 1"}}

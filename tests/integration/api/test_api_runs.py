@@ -141,7 +141,7 @@ async def test_lists_of_runs_are_paged_from_both_ends_without_gap_or_repeat(api,
            filter: $filter) {
         nodes { id jobName } totalCount
         pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }"""
-    from nomaflow_api.graph_base import global_id
+    from nomaflow_api.graph.base import global_id
 
     known = [global_id("Run", i) for i in ids]
 

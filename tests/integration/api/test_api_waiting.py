@@ -25,7 +25,7 @@ async def declare(api, name, **fields):
 
 
 async def trigger(api, job):
-    from nomaflow_api.graph_base import parts_of
+    from nomaflow_api.graph.base import parts_of
 
     payload = (await api.query(TRIGGER, job=job))["runTrigger"]
     assert payload["errors"] == []

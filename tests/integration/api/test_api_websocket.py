@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from nomaflow_api import websocket
+from nomaflow_api.doors import websocket
 
 from .conftest import TOKEN
 

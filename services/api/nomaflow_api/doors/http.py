@@ -16,12 +16,12 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from nomaflow.errors import NomaflowError
-from nomaflow_api import body, failures, negotiation
-from nomaflow_api.body import Refused
 from nomaflow_api.context import Context
-from nomaflow_api.documents import is_storable
-from nomaflow_api.failures import ApiCode
-from nomaflow_api.negotiation import Media
+from nomaflow_api.doors import body, failures, negotiation
+from nomaflow_api.doors.body import Refused
+from nomaflow_api.doors.documents import is_storable
+from nomaflow_api.doors.failures import ApiCode
+from nomaflow_api.doors.negotiation import Media
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

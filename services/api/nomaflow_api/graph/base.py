@@ -13,8 +13,8 @@ import strawberry
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.job.problems import Problem
 from nomaflow.job.spec import SpecErrors
-from nomaflow_api.enums import ErrorCode
-from nomaflow_api.failures import bad_input
+from nomaflow_api.doors.failures import bad_input
+from nomaflow_api.graph.enums import ErrorCode
 
 
 @strawberry.interface

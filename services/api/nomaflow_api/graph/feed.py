@@ -12,18 +12,18 @@ import strawberry
 from nomaflow import events
 from nomaflow.store import feed
 from nomaflow.store.feed import LineFilter
-from nomaflow_api import cursors
 from nomaflow_api.context import ABSENT, Asked
-from nomaflow_api.cursors import PageFacts
-from nomaflow_api.enums import LogLevel, RunStatus, StepStatus
-from nomaflow_api.failures import bad_input
-from nomaflow_api.graph_base import PageInfo, global_id
-from nomaflow_api.scalars import BigInt, Cursor
+from nomaflow_api.doors.failures import bad_input
+from nomaflow_api.graph import cursors
+from nomaflow_api.graph.base import PageInfo, global_id
+from nomaflow_api.graph.cursors import PageFacts
+from nomaflow_api.graph.enums import LogLevel, RunStatus, StepStatus
+from nomaflow_api.graph.scalars import BigInt, Cursor
 
 if TYPE_CHECKING:
     from nomaflow.store.history import RunRow
-    from nomaflow_api.graph_runs import Run
-    from nomaflow_api.graph_steps import StepRun
+    from nomaflow_api.graph.runs import Run
+    from nomaflow_api.graph.steps import StepRun
 
 
 @strawberry.type
@@ -84,7 +84,7 @@ class RunEvent:
 
 def _run(
     root: events.RunChanged, info: Asked
-) -> Annotated[Run, strawberry.lazy("nomaflow_api.graph_runs")]:
+) -> Annotated[Run, strawberry.lazy("nomaflow_api.graph.runs")]:
     return cast("Run", info.context.load.runs.get(root.run_id))
 
 
@@ -92,7 +92,7 @@ def _run(
 class RunChanged(RunEvent):
     status: RunStatus
     reason: str | None
-    run: Annotated[Run, strawberry.lazy("nomaflow_api.graph_runs")] = strawberry.field(
+    run: Annotated[Run, strawberry.lazy("nomaflow_api.graph.runs")] = strawberry.field(
         resolver=_run
     )
 
@@ -104,7 +104,7 @@ class RunChanged(RunEvent):
 
 def _step_run(
     root: events.StepChanged, info: Asked
-) -> Annotated[StepRun, strawberry.lazy("nomaflow_api.graph_steps")]:
+) -> Annotated[StepRun, strawberry.lazy("nomaflow_api.graph.steps")]:
     return cast("StepRun", info.context.load.step.get((root.run_id, root.position)))
 
 
@@ -114,7 +114,7 @@ class StepChanged(RunEvent):
     position: int
     status: StepStatus
     attempt: int
-    step_run: Annotated[StepRun, strawberry.lazy("nomaflow_api.graph_steps")] = strawberry.field(
+    step_run: Annotated[StepRun, strawberry.lazy("nomaflow_api.graph.steps")] = strawberry.field(
         resolver=_step_run
     )
 

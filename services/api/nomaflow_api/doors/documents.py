@@ -21,8 +21,8 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.schema import validate_document
 from strawberry.types.graphql import OperationType
 
-from nomaflow_api import cost, failures, limits
-from nomaflow_api.failures import ApiCode, bad_input
+from nomaflow_api.doors import cost, failures, limits
+from nomaflow_api.doors.failures import ApiCode, bad_input
 
 if TYPE_CHECKING:
     from graphql import DocumentNode

@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic_core import from_json, to_json
 
 from nomaflow.store.keyset import Window
-from nomaflow_api.failures import bad_input
+from nomaflow_api.doors.failures import bad_input
 
 if TYPE_CHECKING:
     from nomaflow.store.keyset import Page

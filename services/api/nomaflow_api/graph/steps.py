@@ -10,10 +10,10 @@ import strawberry
 from nomaflow.store.history import RunRow
 from nomaflow.store.step_history import AttemptRow, StepRow
 from nomaflow_api.context import Asked
-from nomaflow_api.enums import StepStatus
-from nomaflow_api.graph_base import Node, global_id
-from nomaflow_api.graph_feed import Progress
-from nomaflow_api.scalars import BigInt, Json
+from nomaflow_api.graph.base import Node, global_id
+from nomaflow_api.graph.enums import StepStatus
+from nomaflow_api.graph.feed import Progress
+from nomaflow_api.graph.scalars import BigInt, Json
 
 
 def seconds(started: datetime | None, finished: datetime | None) -> float | None:

@@ -8,12 +8,13 @@ from starlette.responses import Response
 
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.job.spec import Problem, SpecErrors
-from nomaflow_api import body, starting
+from nomaflow_api import starting
 from nomaflow_api.auth import Caller, Permission
-from nomaflow_api.body import Refused
-from nomaflow_api.failures import ApiCode
-from nomaflow_api.http import UNAUTHENTICATED
-from nomaflow_api.responses import answer
+from nomaflow_api.doors import body
+from nomaflow_api.doors.body import Refused
+from nomaflow_api.doors.failures import ApiCode
+from nomaflow_api.doors.http import UNAUTHENTICATED
+from nomaflow_api.doors.responses import answer
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from nomaflow.errors import NomaflowError
 from nomaflow.store import processes
-from nomaflow_api.responses import answer
+from nomaflow_api.doors.responses import answer
 
 if TYPE_CHECKING:
     from starlette.requests import Request

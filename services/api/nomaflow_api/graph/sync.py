@@ -12,16 +12,16 @@ import strawberry
 from nomaflow.store import failed_batches
 from nomaflow.store.failed_batches import FailedBatchRow, Wanted
 from nomaflow.store.watermarks import WatermarkRow
-from nomaflow_api import cursors
 from nomaflow_api.context import ABSENT, Asked
-from nomaflow_api.failures import bad_input
-from nomaflow_api.graph_base import PageInfo, UserError, global_id
-from nomaflow_api.scalars import BigInt, Json
+from nomaflow_api.doors.failures import bad_input
+from nomaflow_api.graph import cursors
+from nomaflow_api.graph.base import PageInfo, UserError, global_id
+from nomaflow_api.graph.scalars import BigInt, Json
 
 if TYPE_CHECKING:
     from nomaflow.store.history import RunRow
     from nomaflow.store.jobs import JobRow
-    from nomaflow_api.graph_runs import Run
+    from nomaflow_api.graph.runs import Run
 
 _CURSOR = "failed-batch"
 
@@ -69,7 +69,7 @@ async def sync_of_run(root: RunRow, info: Asked) -> SyncResult | None:
 
 def _moved_by(
     root: WatermarkRow, info: Asked
-) -> Annotated[Run, strawberry.lazy("nomaflow_api.graph_runs")] | None:
+) -> Annotated[Run, strawberry.lazy("nomaflow_api.graph.runs")] | None:
     if root.run_id is None:
         return None
     return cast("Run | None", info.context.load.runs.get(root.run_id))
@@ -80,7 +80,7 @@ class Watermark:
     name: str
     value: str
     updated_at: datetime
-    run: Annotated[Run, strawberry.lazy("nomaflow_api.graph_runs")] | None = strawberry.field(
+    run: Annotated[Run, strawberry.lazy("nomaflow_api.graph.runs")] | None = strawberry.field(
         resolver=_moved_by, description="The run that moved it; null when a person set it"
     )
 
@@ -192,10 +192,10 @@ def _read(text: str) -> tuple[UUID]:
 
 @strawberry.type(description="run is null and retried 0 when there was nothing to retry")
 class FailedBatchRetryPayload:
-    run: Annotated[Run, strawberry.lazy("nomaflow_api.graph_runs")] | None = strawberry.field(
+    run: Annotated[Run, strawberry.lazy("nomaflow_api.graph.runs")] | None = strawberry.field(
         description="The first of `runs`"
     )
-    runs: list[Annotated[Run, strawberry.lazy("nomaflow_api.graph_runs")]] = strawberry.field(
+    runs: list[Annotated[Run, strawberry.lazy("nomaflow_api.graph.runs")]] = strawberry.field(
         description="One for each failed run, in the order in which they take their turns"
     )
     retried: int

@@ -12,20 +12,20 @@ from nomaflow.job.spec import JobSpec, StepSpec
 from nomaflow.steps import registry
 from nomaflow.store.history import Order, RunFilter
 from nomaflow.store.jobs import JobRow
-from nomaflow_api import cursors, run_lists
 from nomaflow_api.context import ABSENT, Asked
-from nomaflow_api.enums import JobOrigin, LogLevel, OverlapPolicy, Permission
-from nomaflow_api.graph_base import Node, PageInfo, UserError, global_id
-from nomaflow_api.graph_clocks import Preset, Schedule, next_fire, now, presets_of
-from nomaflow_api.graph_runs import Run, RunConnection, as_run
-from nomaflow_api.graph_sync import (
+from nomaflow_api.graph import cursors, run_lists
+from nomaflow_api.graph.base import Node, PageInfo, UserError, global_id
+from nomaflow_api.graph.clocks import Preset, Schedule, next_fire, now, presets_of
+from nomaflow_api.graph.enums import JobOrigin, LogLevel, OverlapPolicy, Permission
+from nomaflow_api.graph.run_lists import RunFilterInput
+from nomaflow_api.graph.runs import Run, RunConnection, as_run
+from nomaflow_api.graph.scalars import Json
+from nomaflow_api.graph.sync import (
     FailedBatchConnection,
     Watermark,
     batches_of_job,
     watermarks_of_job,
 )
-from nomaflow_api.run_lists import RunFilterInput
-from nomaflow_api.scalars import Json
 
 
 @strawberry.type

@@ -18,12 +18,12 @@ from nomaflow.job.spec import PresetSpec
 from nomaflow.store.jobs import JobRow
 from nomaflow.store.schedules import ScheduleRow
 from nomaflow.store.slots import SlotRow
-from nomaflow_api import cursors
 from nomaflow_api.context import Asked
-from nomaflow_api.enums import CatchUpPolicy, LogLevel
-from nomaflow_api.graph_base import PageInfo
-from nomaflow_api.graph_runs import Run, as_run
-from nomaflow_api.scalars import Json
+from nomaflow_api.graph import cursors
+from nomaflow_api.graph.base import PageInfo
+from nomaflow_api.graph.enums import CatchUpPolicy, LogLevel
+from nomaflow_api.graph.runs import Run, as_run
+from nomaflow_api.graph.scalars import Json
 
 T = TypeVar("T")
 SKY = "sky"

@@ -15,7 +15,7 @@ from graphql import (
     SelectionSetNode,
 )
 
-from nomaflow_api.failures import ApiCode, refusal
+from nomaflow_api.doors.failures import ApiCode, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,9 +19,9 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
 )
 
 from nomaflow.errors import NomaflowError
-from nomaflow_api import body
 from nomaflow_api.context import Context
-from nomaflow_api.failures import ApiCode, refusal
+from nomaflow_api.doors import body
+from nomaflow_api.doors.failures import ApiCode, refusal
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

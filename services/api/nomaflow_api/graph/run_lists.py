@@ -11,16 +11,16 @@ import strawberry
 
 from nomaflow.store import history
 from nomaflow.store.history import Order, RunFilter, RunRow
-from nomaflow_api import cursors
 from nomaflow_api.context import ABSENT
-from nomaflow_api.cursors import Connection
-from nomaflow_api.enums import RunKind, RunStatus
+from nomaflow_api.graph import cursors
+from nomaflow_api.graph.cursors import Connection
+from nomaflow_api.graph.enums import RunKind, RunStatus
 
 if TYPE_CHECKING:
     from strawberry.types.info import Info
 
     from nomaflow_api.context import Context
-    from nomaflow_api.graph_runs import RunConnection
+    from nomaflow_api.graph.runs import RunConnection
 
 
 @strawberry.input(

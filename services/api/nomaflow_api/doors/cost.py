@@ -24,7 +24,7 @@ from graphql import (
     value_from_ast_untyped,
 )
 
-from nomaflow_api.failures import ApiCode, refusal
+from nomaflow_api.doors.failures import ApiCode, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

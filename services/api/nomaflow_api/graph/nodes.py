@@ -10,8 +10,8 @@ import strawberry
 from nomaflow_api import connectors
 from nomaflow_api.auth import Permission
 from nomaflow_api.context import Asked, Context
-from nomaflow_api.failures import bad_input
-from nomaflow_api.graph_base import Node, parts_of
+from nomaflow_api.doors.failures import bad_input
+from nomaflow_api.graph.base import Node, parts_of
 
 
 @strawberry.type

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
-from nomaflow_api.responses import PAGE
+from nomaflow_api.doors.responses import PAGE
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"
 FOR_EVER = "public, max-age=31536000, immutable"
 NOT_BUILT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>GraphiQL is not built</title></head>

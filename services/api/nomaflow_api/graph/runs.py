@@ -9,27 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import strawberry
 
 from nomaflow.store.history import RunRow
-from nomaflow_api import cursors, waiting
+from nomaflow_api import waiting
 from nomaflow_api.context import Asked
-from nomaflow_api.enums import LogLevel, Permission, RunKind, RunStatus
-from nomaflow_api.graph_base import Node, PageInfo, UserError, global_id
-from nomaflow_api.graph_feed import (
-    LogConnection,
-    RunEventConnection,
-    run_events,
-    run_logs,
-)
-from nomaflow_api.graph_steps import Failure, StepRun, failure_of, seconds
-from nomaflow_api.graph_sync import (
-    FailedBatchConnection,
-    SyncResult,
-    batches_of_run,
-    sync_of_run,
-)
-from nomaflow_api.scalars import BigInt, Json
+from nomaflow_api.graph import cursors
+from nomaflow_api.graph.base import Node, PageInfo, UserError, global_id
+from nomaflow_api.graph.enums import LogLevel, Permission, RunKind, RunStatus
+from nomaflow_api.graph.feed import LogConnection, RunEventConnection, run_events, run_logs
+from nomaflow_api.graph.scalars import BigInt, Json
+from nomaflow_api.graph.steps import Failure, StepRun, failure_of, seconds
+from nomaflow_api.graph.sync import FailedBatchConnection, SyncResult, batches_of_run, sync_of_run
 
 if TYPE_CHECKING:
-    from nomaflow_api.graph_jobs import Job
+    from nomaflow_api.graph.jobs import Job
 
 
 def _run_id(root: RunRow) -> strawberry.ID:
@@ -38,7 +29,7 @@ def _run_id(root: RunRow) -> strawberry.ID:
 
 def _job(
     root: RunRow, info: Asked
-) -> Annotated[Job, strawberry.lazy("nomaflow_api.graph_jobs")] | None:
+) -> Annotated[Job, strawberry.lazy("nomaflow_api.graph.jobs")] | None:
     if root.job_id is None:
         return None
     return cast("Job | None", info.context.load.jobs.get(root.job_id))
@@ -117,7 +108,7 @@ class Run(Node):
     id: strawberry.ID = strawberry.field(resolver=_run_id)
     kind: RunKind
     job_name: str
-    job: Annotated[Job, strawberry.lazy("nomaflow_api.graph_jobs")] | None = strawberry.field(
+    job: Annotated[Job, strawberry.lazy("nomaflow_api.graph.jobs")] | None = strawberry.field(
         resolver=_job
     )
     job_revision: int | None

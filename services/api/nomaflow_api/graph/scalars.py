@@ -8,7 +8,7 @@ from typing import Any, NewType
 import strawberry
 from strawberry.types.scalar import ScalarDefinition
 
-from nomaflow_api.failures import bad_input
+from nomaflow_api.doors.failures import bad_input
 
 BigInt = NewType("BigInt", int)
 Cursor = NewType("Cursor", str)

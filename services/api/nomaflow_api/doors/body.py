@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
 
-from nomaflow_api.documents import is_storable
+from nomaflow_api.doors.documents import is_storable
 
 if TYPE_CHECKING:
     from starlette.requests import Request
