@@ -4,6 +4,8 @@ import contextlib
 
 from workshop import working, workshop
 
+from nomaflow.store import problems
+
 TABLES = """
 CREATE TABLE users (
   external_id text PRIMARY KEY, email text NOT NULL, name text, status text,
@@ -68,7 +70,7 @@ def job(api, *, step="", request="", paginate=BY_PAGE, rest="", **replaced):
 
 async def declared(shop, text):
     synced = await shop.declare(text)
-    assert not synced.problems, [p.message for p in synced.problems]
+    assert not synced.problems, [p.message for p in await problems.all_of_them(shop.db)]
 
 
 async def synced(shop, **facts):

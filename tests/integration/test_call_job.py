@@ -196,7 +196,7 @@ async def test_a_partial_child_makes_the_run_partial(shop):
     (child,) = await children(shop, run["id"])
     assert (run["status"], child["status"]) == ("partial", "partial")
     why = f"called job `child`, whose run {child['id']} is partial"
-    assert run["reason"] == f"partial: step `load` {why}"
+    assert run["reason"] == f"partial: step `load`: {why}"
 
 
 async def test_an_abort_of_the_parent_ends_the_child(shop):

@@ -7,7 +7,7 @@ from loopback import as_json
 from paged_api import PagedApi, user
 from syncing import WATERMARK, declared, job, place, rows, synced
 
-from nomaflow.store import watermarks
+from nomaflow.store import problems, watermarks
 
 
 @pytest.fixture
@@ -266,10 +266,10 @@ target = { connector = "store", query = "QUERY" }
         await declared(shop, text.replace("QUERY", "one:write"))
         run, step = await synced(shop)
         assert (run["status"], step["output"]["updated"]) == ("partial", 15)
-        for query, words in (("two:write", "no query named 'two'"), ("one", "changes data")):
-            await declared(shop, text.replace("QUERY", query))
-            run, step = await synced(shop)
-            assert (run["status"], words in step["error"]["message"]) == ("failed", True)
+        for query, words in (("two:write", "no query named `two`"), ("one", "changes data")):
+            assert (await shop.declare(text.replace("QUERY", query))).problems == 1
+            (problem,) = await problems.all_of_them(shop.db)
+            assert words in problem.message
         await declared(shop, text.replace("QUERY", "all:write").replace("external_id", "identity"))
         run, step = await synced(shop)
         assert "has no such parameter; it has `:external_id`, `:email`" in step["error"]["message"]

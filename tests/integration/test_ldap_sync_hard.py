@@ -260,14 +260,14 @@ async def test_a_token_in_a_filter_is_one_value(sync):
 
 async def test_the_loop_is_never_held_up(sync):
     """Binding, reading and converting 2 500 entries leave the other steps their turns."""
-    longest = 0.0
+    longest = 0.0  # seconds of the processor, so that a busy machine holds nothing up
 
     async def watch():
         nonlocal longest
         while True:
-            before = time.monotonic()
+            before = time.thread_time()
             await asyncio.sleep(0.001)
-            longest = max(longest, time.monotonic() - before)
+            longest = max(longest, time.thread_time() - before)
 
     watching = asyncio.create_task(watch())
     await sync.run()
