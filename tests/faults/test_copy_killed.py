@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import size
 from house import House
 from test_deletion_killed import NUMBERS, OfMariaDb, OfSqlite
 
@@ -48,7 +49,7 @@ def target(request: pytest.FixtureRequest, home: House):
     return made, made.url
 
 
-@pytest.mark.parametrize("job_name", ["loads", "makes", "applies"])
+@pytest.mark.parametrize("job_name", size.pick(["applies"], ["loads", "makes", "applies"]))
 async def test_killed_in_the_middle_of_a_copy(home: House, target, job_name, figures):
     home.settings["NOMAFLOW_LEASE_SECONDS"] = "3"
     database, url = target

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
+import size
 from house import House
 
 PAGES, SIZE = 100, 20
@@ -69,7 +70,7 @@ async def came_to(home: House, run_id: object, page: int) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize("at_once", size.pick([3], [1, 3]))
 async def test_killed_on_page_60_it_goes_on_there(home: House, figures, at_once):
     """Also when later pages were there already: what counts is the page whose turn it was."""
     home.settings["NOMAFLOW_LEASE_SECONDS"] = "3"
