@@ -292,7 +292,7 @@ async def test_another_worker_waits_on_for_the_same_child(shop):
 
 async def test_a_dead_workers_parent_is_taken_over_with_its_child(shop):
     await shop.declare(calling("child", query="SELECT pg_sleep(1)"))
-    async with working(shop, "first", capacity=2):
+    async with working(shop, "first", capacity=2, lease=4):
         run_id = await shop.trigger("parent")
         while not (born := await children(shop, run_id)):
             await asyncio.sleep(0.02)

@@ -151,7 +151,7 @@ async def test_a_run_taken_over_ends_what_its_dead_worker_left_on_the_server(
         (dead,) = await claims.claim(shop.db, "dead", limit=1, lease_seconds=0.01, tags=["default"])
         left = [{"connector": "shop", "pid": numbers[0], "application": session.application}]
         await logs.note(shop.db, run_id, dead.held.fence, 0, backends=left)
-        async with working(shop):
+        async with working(shop, lease=4):
             with pytest.raises(StepError) as caught:
                 await asyncio.wait_for(working_on, 30)
             assert caught.value.category == "connection"

@@ -233,7 +233,7 @@ async def test_a_failing_child_raises_and_can_be_caught_or_judged(shop):
 async def test_a_retry_starts_another_child_and_an_interruption_finds_the_same(shop):
     query = f"{ECHO}, pg_sleep(1)"
     await declare(shop, "once", query=query, step='on_interrupt = "retry"')
-    async with working(shop, "first", capacity=2):
+    async with working(shop, "first", capacity=2, lease=4):
         run_id = await shop.trigger("parent")
         (child,) = await born(shop, run_id)
         # As if its worker had died: somebody else's claim, and a lease that is over.
@@ -253,7 +253,7 @@ async def test_a_retry_starts_another_child_and_an_interruption_finds_the_same(s
 
 async def test_an_interrupted_step_that_may_not_be_repeated_ends_its_child(shop):
     await declare(shop, "once", query=f"{ECHO}, pg_sleep(60)")
-    async with working(shop, "first", capacity=2):
+    async with working(shop, "first", capacity=2, lease=4):
         run_id = await shop.trigger("parent")
         (child,) = await born(shop, run_id)
         await shop.until(child["id"], "work", "running")
