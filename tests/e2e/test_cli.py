@@ -152,8 +152,8 @@ def test_a_failed_run_goes_on_from_its_step(up):
     ("words", "sentence"),
     [
         (("job", "run", "quik"), "did you mean `quick`"),
-        (("job", "history", "quik"), "Did you mean `quick`"),
-        (("logs", "quik"), "Did you mean `quick`"),
+        (("job", "history", "quik"), "did you mean `quick`"),
+        (("logs", "quik"), "did you mean `quick`"),
         (("job", "run", "sleeper", "-p", "seconds"), "is not NAME=VALUE"),
         (("job", "run", "sleeper", "-p", 'seconds="x"'), "must be a number"),
         (("job", "run", "sleeper", "--preset", "nope"), "preset"),
@@ -287,7 +287,7 @@ query = "SELECT 1"
     listed = json.loads(up.cli("job", "list", "--app", "many", "--json").stdout)
     assert [job["name"] for job in listed] == [f"many-{number:03}" for number in range(230)]
     near = up.cli("job", "history", "many-23O")
-    assert "Did you mean" in near.stderr
+    assert "did you mean" in near.stderr
 
 
 def test_the_words_for_an_ended_run_are_the_api_s(up):

@@ -20,7 +20,7 @@ PROBLEMS = "{ catalogProblems { file line path message } }"
 BROKEN = {
     "unknown field": ('name = "x"\nspeed = 3', "speed"),
     "two steps of one name": (
-        'name = "x"\n[[jobs.steps]]\nname = "s"\ntype = "http"\nurl = "u"',
+        'name = "x"\n[[jobs.steps]]\nname = "s"\ntype = "http"\nurl = "http://u/"',
         "s",
     ),
     "cron": ('name = "x"\nschedule = "0 25 * * *"', "25"),
