@@ -27,13 +27,14 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Read every file of a project; exit with 2 when something in them is wrong."""
-    from nomaflow.in_force import named_connectors, relations, upstream
+    from nomaflow.in_force import declarations, named_connectors, relations, upstream
     from nomaflow.project.folder import Project
 
     found = Project(project).read_jobs()
     between = relations.among_files(project / "plugins", found.jobs)
     between += upstream.missing_calendars(found.jobs, Project(project).calendars())
-    between += named_connectors.of_files(Project(project).connectors(), found.jobs)
+    declared = declarations.of_files(found.jobs)
+    between += named_connectors.of_files(Project(project).connectors(), declared)
     other = Project(project).other_problems()
     problems: list[FileProblem | ProblemRow] = [*found.problems, *other, *between]
     if as_json:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.in_force import clocks, env_names, named_connectors, relations, upstream
+from nomaflow.in_force import clocks, declarations, env_names, named_connectors, relations, upstream
 from nomaflow.in_force.connector_changes import hidden_connectors
 from nomaflow.in_force.env_names import EnvReach
 from nomaflow.job.spec import JobSpec
-from nomaflow.store import jobs, problems, schedules
+from nomaflow.store import job_pages, jobs, problems, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,27 +63,29 @@ async def sync(db: Database, bell: Bell, project: Project, *, timezone: str = "U
             if name in found.bad_jobs or job.source_file in found.unreadable_files
         }
         declared = {job.spec.name: job for job in found.jobs}
+        in_force = await job_pages.definitions(connection)
         circular = [
-            *await relations.calling_circles(connection, declared, kept),
-            *await upstream.depending_circles(connection, declared, kept),
+            *relations.calling_circles(in_force, declared, kept),
+            *upstream.depending_circles(in_force, declared, kept),
         ]
         for row in circular:
             declared.pop(row.path[1], None)
             kept |= {row.path[1]} & before.keys()
+        looked_at = [
+            *declarations.of_files(declared.values()),
+            *declarations.of_api(in_force),
+        ]
         absent = await asyncio.to_thread(
-            lambda: list(relations.missing_functions(project.plugins, declared.values()))
+            lambda: list(relations.missing_functions(project.plugins, looked_at))
         )
-        absent += await relations.missing_of_api(connection, project.plugins)
         absent += relations.broken_packages()
-        absent += await named_connectors.missing(
-            connection, project.connectors(), declared.values()
-        )
+        absent += await named_connectors.missing(connection, project.connectors(), looked_at)
         told = {*found.bad_jobs, *(row.path[1] for row in circular)}
         absent += await relations.missing_jobs(connection, declared, told)
         calendars = project.calendars()
         await upstream.keep_calendars(connection, calendars)
         absent += await upstream.missing(connection, declared, calendars)
-        absent += await upstream.missing_of_api(connection, [*declared, *told])
+        absent += await upstream.missing_of_api(connection, in_force, [*declared, *told])
         hidden = await jobs.shadow(connection, [*declared, *kept])
         changed += await _save_files(connection, declared, before)
         removed = [n for n in before if n not in declared and n not in kept]

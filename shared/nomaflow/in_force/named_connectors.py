@@ -13,17 +13,14 @@ from nomaflow.connectors import spec as connector_spec
 from nomaflow.in_force.known_connectors import DEFAULT
 from nomaflow.job.problems import did_you_mean
 from nomaflow.steps.sql_query import is_reference
-from nomaflow.store import connectors, job_pages
+from nomaflow.store import connectors
 from nomaflow.store.problems import ProblemRow
 
 if TYPE_CHECKING:
     from nomaflow.connectors.spec import ConnectorSpec
+    from nomaflow.in_force.declarations import Declaration
     from nomaflow.project.connectors import Connectors
-    from nomaflow.project.jobs import FileJob
     from nomaflow.store.database import Connection
-
-API = "(API)"
-"""Where a problem is that no file has."""
 
 Path = tuple[str, ...]
 Known = Mapping[str, "ConnectorSpec | None"]
@@ -50,15 +47,15 @@ _PLACES: Mapping[str, tuple[tuple[Path, str, Path | None], ...]] = {
 }
 
 
-def of_files(files: Connectors, declared: Iterable[FileJob]) -> Iterator[ProblemRow]:
+def of_files(files: Connectors, declared: Iterable[Declaration]) -> Iterator[ProblemRow]:
     """Yield what the files alone can tell: a connector that they lack may be one of the API."""
     known = _of_files(files)
-    for job in declared:
-        yield from _of_job(known, job, sure=False)
+    for one in declared:
+        yield from _of_steps(known, one, sure=False)
 
 
 async def missing(
-    connection: Connection, files: Connectors, declared: Iterable[FileJob]
+    connection: Connection, files: Connectors, declared: Iterable[Declaration]
 ) -> list[ProblemRow]:
     """Return a problem for each connector or query that a job names and that is not there."""
     known: dict[str, ConnectorSpec | None] = {
@@ -67,12 +64,7 @@ async def missing(
     known |= _of_files(files)
     # Of a file that cannot be read at all it is not known which connectors it declares.
     sure = all(problem.path for problem in files.problems)
-    found = [row for job in declared for row in _of_job(known, job, sure=sure)]
-    for made in await job_pages.definitions(connection):
-        if made.origin == "api":
-            steps = made.definition.get("steps", [])
-            found += _of_steps(known, made.name, steps, API, None, sure=sure)
-    return found
+    return [row for one in declared for row in _of_steps(known, one, sure=sure)]
 
 
 def _of_files(files: Connectors) -> dict[str, ConnectorSpec | None]:
@@ -82,21 +74,8 @@ def _of_files(files: Connectors) -> dict[str, ConnectorSpec | None]:
     return {DEFAULT: connector_spec.SqlConnectorSpec(driver="postgresql"), **broken, **files.specs}
 
 
-def _of_job(known: Known, job: FileJob, *, sure: bool) -> Iterator[ProblemRow]:
-    steps = [{**s.config, "name": s.name, "type": s.type} for s in job.spec.steps]
-    yield from _of_steps(known, job.spec.name, steps, job.file, job.line, sure=sure)
-
-
-def _of_steps(
-    known: Known,
-    job: str,
-    steps: Iterable[Mapping[str, Any]],
-    file: str,
-    line: int | None,
-    *,
-    sure: bool,
-) -> Iterator[ProblemRow]:
-    for at, step in enumerate(steps):
+def _of_steps(known: Known, one: Declaration, *, sure: bool) -> Iterator[ProblemRow]:
+    for at, step in enumerate(one.steps):
         for place, kind, query in _PLACES.get(str(step.get("type")), ()):
             name = _at(step, place)
             if name is None:
@@ -105,8 +84,9 @@ def _of_steps(
             if words is None and query is not None:
                 where, words = query, _no_query(known, name, _at(step, query))
             if words is not None:
-                whose = f"job `{job}`: step `{step.get('name')}`: "
-                yield ProblemRow(file, line, ("jobs", job, "steps", str(at), *where), whose + words)
+                whose = f"job `{one.job}`: step `{step.get('name')}`: "
+                path = ("jobs", one.job, "steps", str(at), *where)
+                yield ProblemRow(one.file, one.line, path, whose + words)
 
 
 def _at(step: Mapping[str, Any], place: Path) -> str | None:

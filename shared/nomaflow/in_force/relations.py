@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nomaflow.errors import Code, NomaflowError
-from nomaflow.in_force import upstream
+from nomaflow.in_force import declarations, upstream
 from nomaflow.job import circles
 from nomaflow.job.problems import did_you_mean
 from nomaflow.plugins import discovery
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from nomaflow.in_force.declarations import Declaration
     from nomaflow.job.spec import JobSpec
     from nomaflow.project.jobs import FileJob
     from nomaflow.store.database import Connection
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 
 FUNCTIONS: Mapping[str, str] = {"python": "callable", "sql_copy": "transform"}
 """The settings of step types that name a function of the plugins."""
-PACKAGES, API = "(installed packages)", upstream.API
+PACKAGES = "(installed packages)"
 """Where a problem is that no file has."""
 
 
-async def calling_circles(
-    connection: Connection, declared: Mapping[str, FileJob], kept: Collection[str]
+def calling_circles(
+    in_force: Iterable[JobRow], declared: Mapping[str, FileJob], kept: Collection[str]
 ) -> list[ProblemRow]:
     """Return a problem for each declared job whose calls lead back to it; it stays out of force.
 
@@ -40,7 +41,7 @@ async def calling_circles(
     edges = {name: _calls(job.spec) for name, job in declared.items()}
     if not any(edges.values()):
         return []
-    for job in await job_pages.definitions(connection):
+    for job in in_force:
         if job.name not in edges and (job.origin == "api" or job.name in kept):
             edges[job.name] = _calls_of_row(job)
     return list(_circles(declared, edges))
@@ -53,7 +54,7 @@ def among_files(plugins: Path, found: Iterable[FileJob]) -> list[ProblemRow]:
     return [
         *_circles(declared, edges),
         *upstream.circles_among(declared.values()),
-        *missing_functions(plugins, declared.values()),
+        *missing_functions(plugins, declarations.of_files(declared.values())),
         *broken_packages(),
     ]
 
@@ -104,38 +105,22 @@ def broken_packages() -> Iterator[ProblemRow]:
         yield ProblemRow(PACKAGES, None, ("steps", name), message)
 
 
-def missing_functions(plugins: Path, declared: Iterable[FileJob]) -> Iterator[ProblemRow]:
+def missing_functions(plugins: Path, declared: Iterable[Declaration]) -> Iterator[ProblemRow]:
     """Yield a problem for each function that a step names and the plugins do not hold.
 
     The job is in force all the same: the file may come before the run does, which fails if it
     does not (seed 000: a callable needs no registration).
     """
-    for job in declared:
-        steps = [{**s.config, "name": s.name, "type": s.type} for s in job.spec.steps]
-        yield from _missing(plugins, job.spec.name, steps, job.file, job.line)
-
-
-async def missing_of_api(connection: Connection, plugins: Path) -> list[ProblemRow]:
-    """Return the same for the jobs that were made through the API."""
-    found: list[ProblemRow] = []
-    for job in await job_pages.definitions(connection):
-        if job.origin == "api":
-            steps = job.definition.get("steps", [])
-            found += _missing(plugins, job.name, steps, API, None)
-    return found
-
-
-def _missing(
-    plugins: Path, job: str, steps: Iterable[Mapping[str, Any]], file: str, line: int | None
-) -> Iterator[ProblemRow]:
-    for at, step in enumerate(steps):
-        field = FUNCTIONS.get(str(step.get("type")))
-        name = step.get(field) if field else None
-        if field and isinstance(name, str) and "${" not in name:
-            why = discovery.missing(plugins, name)
-            if why is not None:
-                message = f"job `{job}`: step `{step.get('name')}`: `{name}`: {why}"
-                yield ProblemRow(file, line, ("jobs", job, "steps", str(at), field), message)
+    for one in declared:
+        for at, step in enumerate(one.steps):
+            field = FUNCTIONS.get(str(step.get("type")))
+            name = step.get(field) if field else None
+            if field and isinstance(name, str) and "${" not in name:
+                why = discovery.missing(plugins, name)
+                if why is not None:
+                    message = f"job `{one.job}`: step `{step.get('name')}`: `{name}`: {why}"
+                    path = ("jobs", one.job, "steps", str(at), field)
+                    yield ProblemRow(one.file, one.line, path, message)
 
 
 def _circles(

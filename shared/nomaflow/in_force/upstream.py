@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nomaflow.errors import Code, NomaflowError
+from nomaflow.in_force.declarations import API
 from nomaflow.job import circles
 from nomaflow.job.problems import did_you_mean
 from nomaflow.store import closures, job_pages, jobs
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
     from nomaflow.project.jobs import FileJob
     from nomaflow.store.database import Connection
     from nomaflow.store.jobs import JobRow
-
-
-API = "(API)"
-"""Where a problem is that no file has."""
 
 
 async def keep_calendars(connection: Connection, files: Calendars) -> None:
@@ -50,8 +47,8 @@ async def keep_calendars(connection: Connection, files: Calendars) -> None:
     )
 
 
-async def depending_circles(
-    connection: Connection, declared: Mapping[str, FileJob], kept: Collection[str]
+def depending_circles(
+    in_force: Iterable[JobRow], declared: Mapping[str, FileJob], kept: Collection[str]
 ) -> list[ProblemRow]:
     """Return a problem for each declared job that would wait for itself; it stays out of force.
 
@@ -60,7 +57,7 @@ async def depending_circles(
     edges = {name: _upstream(job.spec) for name, job in declared.items()}
     if not any(edges.values()):
         return []
-    for job in await job_pages.definitions(connection):
+    for job in in_force:
         if job.name not in edges and (job.origin == "api" or job.name in kept):
             edges[job.name] = _upstream_of_row(job)
     return list(circles_among(declared.values(), edges))
@@ -81,10 +78,12 @@ def circles_among(
             yield ProblemRow(job.file, job.line, path, words + circles.in_words(circle))
 
 
-async def missing_of_api(connection: Connection, in_files: Collection[str]) -> list[ProblemRow]:
+async def missing_of_api(
+    connection: Connection, in_force: Iterable[JobRow], in_files: Collection[str]
+) -> list[ProblemRow]:
     """Return a problem for each job that one of the API depends on and that is not there."""
     found: list[ProblemRow] = []
-    waiting = [job for job in await job_pages.definitions(connection) if job.origin == "api"]
+    waiting = [job for job in in_force if job.origin == "api"]
     if any(_upstream_of_row(job) for job in waiting):
         named = {*await jobs.names(connection), *in_files}
         for job in waiting:
