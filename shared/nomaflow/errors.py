@@ -67,6 +67,17 @@ class StepError(Exception):
         self.output = output
         self.http_status = http_status
 
+    def reworded(self, message: str) -> StepError:
+        """The same failure in other words."""
+        return StepError(
+            message,
+            category=self.category,
+            retryable=self.retryable,
+            retry_after=self.retry_after,
+            output=self.output,
+            http_status=self.http_status,
+        )
+
 
 class ClaimLostError(StepError):
     """The run is someone else's now: nothing more may be done in its name."""

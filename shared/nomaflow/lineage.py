@@ -77,7 +77,7 @@ async def _refuse_deadlock(
     queues = spec.overlap == "queue"  # skip refuses, replace ends the others, allow never waits
     if (spec.lock is None and not queues) or not any(run.lock or run.serial for run in waiting):
         return
-    await family.take_turns(connection)
+    await family.one_birth_at_a_time(connection)
     came_by: dict[UUID, Wait] = {}
     ahead = await family.holders(connection, spec.lock, job_id if queues else None)
     above = {run.run_id for run in waiting}

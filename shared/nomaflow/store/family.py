@@ -56,7 +56,7 @@ async def _upward(db: Connection | Database, run_id: UUID) -> list[Ancestor]:
     return [Ancestor(*row) for row in rows]
 
 
-async def take_turns(connection: Connection) -> None:
+async def one_birth_at_a_time(connection: Connection) -> None:
     """Let one birth at a time look who waits for whom; until the commit."""
     await connection.execute("SELECT pg_advisory_xact_lock(hashtext('nomaflow.family'))")
 

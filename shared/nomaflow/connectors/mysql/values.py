@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,6 +14,7 @@ from uuid import UUID
 from asyncmy.constants import FIELD_TYPE
 from asyncmy.converters import conversions
 
+from nomaflow.connectors import json_value
 from nomaflow.errors import StepError
 
 _LONGEST_DECIMAL = 65
@@ -153,23 +154,12 @@ def _duration(value: timedelta) -> str:
 
 
 def _json(name: str, value: Any) -> str:
-    try:
-        return json.dumps(value, allow_nan=False, ensure_ascii=False, default=_json_text(name))
-    except (TypeError, ValueError) as error:
-        raise StepError(f"parameter `{name}` cannot be written as JSON: {error}") from None
+    def spell(part: Any) -> Any:
+        if isinstance(part, datetime):
+            return part.isoformat()
+        return f"\\x{part.hex()}" if isinstance(part, bytes) else written_out(name, part)
 
-
-def _json_text(name: str) -> Callable[[Any], Any]:
-    def write(value: Any) -> Any:
-        if isinstance(value, set | frozenset):
-            raise TypeError("a set has no JSON form")
-        if isinstance(value, datetime):
-            return value.isoformat()
-        if isinstance(value, bytes):
-            return f"\\x{value.hex()}"
-        return dict(value) if isinstance(value, Mapping) else written_out(name, value)
-
-    return write
+    return json_value.written(name, value, spell)
 
 
 def _bits(value: bytes) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -10,6 +9,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID
 
+from nomaflow.connectors import json_value
 from nomaflow.errors import StepError
 
 _TEXT = {"text", "varchar", "bpchar", "name", "char", "unknown", "xml"}
@@ -150,15 +150,4 @@ def _text(name: str, value: Any) -> str:  # noqa: PLR0911  a line per kind of va
 
 
 def _json(name: str, value: Any) -> str:
-    try:
-        return json.dumps(value, allow_nan=False, ensure_ascii=False, default=_json_text)
-    except (TypeError, ValueError) as error:
-        raise StepError(f"parameter `{name}` cannot be written as JSON: {error}") from None
-
-
-def _json_text(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, set | frozenset):
-        raise TypeError("a set has no JSON form")
-    return _text("value", value)
+    return json_value.written(name, value, lambda part: _text("value", part))

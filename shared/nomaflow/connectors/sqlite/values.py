@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from nomaflow.connectors import json_value
 from nomaflow.errors import StepError
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
@@ -33,7 +33,7 @@ def bind(name: str, value: Any) -> int | float | str | bytes | None:
         case bytes() | bytearray() | memoryview():
             return bytes(value)
         case Mapping() | list() | tuple():
-            return _json(name, value)
+            return json_value.written(name, value, _inner)
         case _:
             return _text(value)
 
@@ -56,16 +56,5 @@ def _text(value: Any) -> str:  # noqa: PLR0911  a line per kind of value
             return str(value)
 
 
-def _json(name: str, value: Any) -> str:
-    try:
-        return json.dumps(value, allow_nan=False, ensure_ascii=False, default=_json_text)
-    except (TypeError, ValueError) as error:
-        raise StepError(f"parameter `{name}` cannot be written as JSON: {error}") from None
-
-
-def _json_text(value: Any) -> Any:
-    if isinstance(value, set | frozenset):
-        raise TypeError("a set has no JSON form")
-    if isinstance(value, bytes):
-        return f"\\x{value.hex()}"
-    return dict(value) if isinstance(value, Mapping) else _text(value)
+def _inner(value: Any) -> Any:
+    return f"\\x{value.hex()}" if isinstance(value, bytes) else _text(value)

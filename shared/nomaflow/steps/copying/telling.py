@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from nomaflow.errors import StepError
+
 _VALUE_LETTERS = 100
 _ROW_LETTERS = 300
+
+
+class OnlyTriedError(StepError):
+    """Undoes rows that were written to see whether they are refused, and were not."""
+
+    def __init__(self) -> None:
+        super().__init__("the rows were only tried")
 
 
 def row(names: Sequence[str], cells: Sequence[Any], column: str | None = None) -> str:

@@ -178,13 +178,7 @@ class Fetcher:
 
 
 def _told(place: Place, error: StepError) -> StepError:
-    return StepError(
-        f"page {place.number}: {error.message}",
-        category=error.category,
-        retryable=error.retryable,
-        retry_after=error.retry_after,
-        http_status=error.http_status,
-    )
+    return error.reworded(f"page {place.number}: {error.message}")
 
 
 def _not_json(method: str, reply: Reply) -> str:

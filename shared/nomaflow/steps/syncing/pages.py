@@ -93,11 +93,8 @@ def _is_of_the_page(error: StepError) -> bool:
 def _down(gaps: list[Gap]) -> StepError:
     first = gaps[0].error
     others = " and ".join(str(gap.place.number) for gap in gaps[1:])
-    return StepError(
-        f"{first.message}; nor could pages {others} be fetched, so the API counts as down",
-        category=first.category,
-        retryable=first.retryable,
-        http_status=first.http_status,
+    return first.reworded(
+        f"{first.message}; nor could pages {others} be fetched, so the API counts as down"
     )
 
 

@@ -162,8 +162,8 @@ class Filling:
                 async with self.connector.transaction():
                     for _, batch in _batches(literals):
                         await self._say(batch)
-                    raise _UndoneError("")
-            except _UndoneError:
+                    raise telling.OnlyTriedError
+            except telling.OnlyTriedError:
                 return False
             except StepError:
                 return True
@@ -193,10 +193,6 @@ class _RefusedError(StepError):
         found = [row for row in warnings if row[1] != _NOTE_OF_CHECK] or warnings
         self.words = found[0][2]
         super().__init__(self.words)
-
-
-class _UndoneError(StepError):
-    """Rows were only tried."""
 
 
 def _refusal_of(error: StepError) -> _RefusedError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nomaflow.connectors.mysql.connector import MysqlConnector
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import StepError
-from nomaflow.steps.copying import matching
+from nomaflow.steps.copying import matching, refusals
 from nomaflow.steps.copying.kinds import Field, Kind, Passage, Sheet, Word
 from nomaflow.steps.copying.mysql import catalog, crossing
 from nomaflow.steps.copying.mysql.crossing import Check
@@ -77,7 +77,7 @@ async def prepared(orders: Orders, source: SqlConnector, target: MysqlConnector)
         checks = [(p, crossing.check(p.source, p.target)) for p in passages] if sheet else []
         found = tuple((p, check) for p, check in checks if check is not None)
         if sheet is not None and orders.mode == "upsert":
-            _refuse_keyless(sheet, passages)
+            refusals.keyless(sheet.shown, sheet.primary_key, [p.target.name for p in passages])
     except BaseException:
         await origin.close()
         raise
@@ -124,18 +124,6 @@ async def _refuse(orders: Orders, sheet: Sheet, target: MysqlConnector) -> None:
         )
 
 
-def _refuse_keyless(sheet: Sheet, passages: tuple[Passage, ...]) -> None:
-    if not sheet.primary_key:
-        raise StepError(f"upsert needs a primary key, and {sheet.shown} has none", retryable=False)
-    names = {passage.target.name for passage in passages}
-    if missing := [name for name in sheet.primary_key if name not in names]:
-        raise StepError(
-            f"upsert needs every column of the primary key of {sheet.shown}, and {missing[0]!r} is "
-            "not copied",
-            retryable=False,
-        )
-
-
 async def _refuse_itself(
     orders: Orders, source: SqlConnector, target: MysqlConnector, sheet: Sheet | None
 ) -> None:
@@ -145,7 +133,4 @@ async def _refuse_itself(
     here, there = await source.scalar(words), await target.scalar(words)
     other = await catalog.table(source, orders.source.schema_name, orders.source.table)
     if here == there and other and (other.schema, other.name) == (sheet.schema, sheet.name):
-        raise StepError(
-            f"{sheet.shown} would be copied onto itself: source and target are one table",
-            retryable=False,
-        )
+        raise refusals.itself(sheet.shown)

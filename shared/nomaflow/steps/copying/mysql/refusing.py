@@ -115,6 +115,4 @@ def _first(stash: Stash, column: str | None) -> Sequence[str]:
 
 
 def _with(error: StepError, row: str) -> StepError:
-    return StepError(
-        f"{error.message}; in the row {row}", category=error.category, retryable=error.retryable
-    )
+    return error.reworded(f"{error.message}; in the row {row}")

@@ -122,4 +122,4 @@ async def constrained(target: PostgresConnector, table: Table, error: StepError)
             columns = await connection.fetchval(_COLUMNS, table.oid, cause.constraint_name)
     words = _TWIN.sub(lambda _: table.name, error.message)
     of = f"; the constraint is on {columns} of {table.shown}" if columns else ""
-    return StepError(words + of, category=error.category, retryable=error.retryable)
+    return error.reworded(words + of)

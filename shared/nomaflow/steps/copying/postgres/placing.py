@@ -37,8 +37,4 @@ def placed(
             shown = f" {telling.row(columns, cells, column)}"
     of = f", column {column!r}" if column else ""
     words = error.message.replace(f"; where: {context}", "")
-    return StepError(
-        f"{words}; in row {before + row} of the source{of}{shown}",
-        category=error.category,
-        retryable=error.retryable,
-    )
+    return error.reworded(f"{words}; in row {before + row} of the source{of}{shown}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from nomaflow.connectors.postgres.connector import PostgresConnector
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.errors import StepError
-from nomaflow.steps.copying import origins
+from nomaflow.steps.copying import origins, refusals
 from nomaflow.steps.copying.orders import Orders, Outcome, Plan
 from nomaflow.steps.copying.origins import opening
 from nomaflow.steps.copying.postgres import (
@@ -97,7 +97,8 @@ async def _prepared(orders: Orders, source: SqlConnector, target: PostgresConnec
         described = load.reading
         pairs = columns.match(described.columns, table, orders.columns, described.shown)
         work = replace(work, load=await load.paired(pairs, same_database=same))
-        _refuse_keyless(orders, table, work.load.names)
+        if orders.mode == "upsert":
+            refusals.keyless(table.shown, table.primary_key, work.load.names)
     except BaseException:
         if origin is not None:
             await origin.close()
@@ -130,10 +131,7 @@ async def _straight(
         there = await catalog.database(await target.raw())
     same = here.identity == there.identity
     if same and table and described.table and described.table.oid == table.oid:
-        raise StepError(
-            f"{table.shown} would be copied onto itself: source and target are one table",
-            retryable=False,
-        )
+        raise refusals.itself(table.shown)
     described = await dressed(source, described, orders.dress)
     one_server = same and here.role == there.role
     load = Load(
@@ -186,17 +184,4 @@ def _refuse(orders: Orders, table: Table, connector: str) -> None:
         what = kind.get(table.kind, "no table")
         raise StepError(
             f"the target {table.shown} of {connector!r} is {what}; {orders.mode} needs a table"
-        )
-
-
-def _refuse_keyless(orders: Orders, table: Table, names: tuple[str, ...]) -> None:
-    if orders.mode != "upsert":
-        return
-    if not table.primary_key:
-        raise StepError(f"upsert needs a primary key, and {table.shown} has none", retryable=False)
-    if missing := [name for name in table.primary_key if name not in names]:
-        raise StepError(
-            f"upsert needs every column of the primary key of {table.shown}, and "
-            f"{missing[0]!r} is not copied",
-            retryable=False,
         )

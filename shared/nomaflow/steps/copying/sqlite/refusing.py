@@ -15,10 +15,6 @@ from nomaflow.steps.copying.sqlite.apply import STASH, Stash
 _UNIQUE = "UNIQUE constraint failed: "
 
 
-class _UndoneError(StepError):
-    """Rows were only tried."""
-
-
 async def insert(
     connector: SqliteConnector, statement: str, names: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> None:
@@ -30,13 +26,13 @@ async def insert(
             with connector.translated():
                 await database.executemany(statement, rows[low:high])
             if undo:
-                raise _UndoneError("")
+                raise telling.OnlyTriedError
 
     async def refuses(low: int, high: int) -> bool:
         try:
             await tried(low, high, undo=True)
         except StepError as error:
-            return not isinstance(error, _UndoneError)
+            return not isinstance(error, telling.OnlyTriedError)
         return False
 
     try:
@@ -69,8 +65,8 @@ async def of_stash(stash: Stash, error: StepError) -> StepError:
                     f"INSERT OR REPLACE INTO {stash.sheet.sql} ({names}) SELECT {names} "
                     f"FROM {STASH} WHERE rowid > {low} AND rowid <= {high}"
                 )
-                raise _UndoneError("")
-        except _UndoneError:
+                raise telling.OnlyTriedError
+        except telling.OnlyTriedError:
             return False
         except StepError as refusal:
             return refusal.message == error.message
@@ -98,8 +94,4 @@ async def _twice(stash: Stash, error: StepError) -> StepError:
 
 def _with(error: StepError, names: Sequence[str], row: Sequence[Any]) -> StepError:
     told = next((name for name in names if f".{name} " in error.message), None)
-    return StepError(
-        f"{error.message}; in the row {telling.row(names, row, told)}",
-        category=error.category,
-        retryable=error.retryable,
-    )
+    return error.reworded(f"{error.message}; in the row {telling.row(names, row, told)}")

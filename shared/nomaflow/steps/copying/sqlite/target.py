@@ -10,7 +10,7 @@ from typing import Any
 from nomaflow.connectors.sql import SqlConnector
 from nomaflow.connectors.sqlite.connector import SqliteConnector
 from nomaflow.errors import StepError
-from nomaflow.steps.copying import beside, cells, matching
+from nomaflow.steps.copying import beside, cells, matching, refusals
 from nomaflow.steps.copying.flow import through
 from nomaflow.steps.copying.kinds import Field, Passage, Sheet
 from nomaflow.steps.copying.naming import listed, qualified, quoted
@@ -18,7 +18,7 @@ from nomaflow.steps.copying.orders import Changes, Orders, Outcome, Passed, Plan
 from nomaflow.steps.copying.origins import opening
 from nomaflow.steps.copying.origins.base import Origin, Rows
 from nomaflow.steps.copying.progress import Progress
-from nomaflow.steps.copying.sqlite import catalog, holding, refusals, refusing
+from nomaflow.steps.copying.sqlite import catalog, files, holding, refusing
 from nomaflow.steps.copying.sqlite.apply import STASH, Stash
 from nomaflow.steps.copying.sqlite.holding import Holder
 
@@ -38,7 +38,7 @@ async def copy(orders: Orders, source: SqlConnector, target: SqliteConnector) ->
 async def _copied(orders: Orders, source: SqlConnector, target: SqliteConnector) -> Outcome:
     ready = await _prepared(orders, source, target)
     try:
-        one_file = await refusals.file_of(source) == await refusals.file_of(target)
+        one_file = await files.of(source) == await files.of(target)
         if ready.sheet is None:
             return await _created(ready, beside=one_file)
         if orders.mode == "append" and not one_file:
@@ -134,7 +134,8 @@ class _Ready:
 async def _prepared(orders: Orders, source: SqlConnector, target: SqliteConnector) -> _Ready:
     end = orders.target
     sheet = await catalog.table(target, end.schema_name, end.table)
-    await refusals.itself(orders, source, target, sheet)
+    if sheet is not None and await files.are_one_table(orders, source, target, sheet):
+        raise refusals.itself(sheet.shown)
     if sheet is not None and sheet.is_view:
         raise StepError(
             f"the target {sheet.shown} of {target.name!r} is a view; {orders.mode} needs a table"
@@ -151,7 +152,8 @@ async def _prepared(orders: Orders, source: SqlConnector, target: SqliteConnecto
         )
         holders = tuple(holding.holder(Passage(*pair)) for pair in pairs)
         if sheet is not None and orders.mode == "upsert":
-            refusals.keyless(sheet, holders)
+            names = [holder.passage.target.name for holder in holders]
+            refusals.keyless(sheet.shown, sheet.primary_key, names)
     except BaseException:
         await origin.close()
         raise
