@@ -12,7 +12,7 @@ from nomaflow.alert_spec import Channels, ChannelSpec
 from nomaflow.alerts import deliver
 from nomaflow.store import database, deliveries
 from nomaflow.store.births import NewRun, insert
-from nomaflow.store.runs import NewDelivery
+from nomaflow.store.transitions import NewDelivery
 
 T0 = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
 SECRET = "T0S3CR3TT0K3N123456"

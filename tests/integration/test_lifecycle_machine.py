@@ -35,7 +35,7 @@ from nomaflow.lifecycle import (
 from nomaflow.retry import RetryPolicy
 from nomaflow.store import births, claims, database, leases, logs, runs
 from nomaflow.store.births import NewRun, NewStep
-from nomaflow.store.runs import Line
+from nomaflow.store.transitions import Line
 
 LONG = os.environ.get("FAULTS") == "long"
 WHY = "its worker is gone"

@@ -9,7 +9,7 @@ from nomaflow.lifecycle import Onward, Result, RunStatus
 from nomaflow.moves import succeed
 from nomaflow.store import births, claims, deliveries, logs, runs
 from nomaflow.store.births import NewRun, NewStep
-from nomaflow.store.runs import Line, NewDelivery
+from nomaflow.store.transitions import Line, NewDelivery
 from nomaflow_scheduler import prune, sweep
 
 NOW = datetime(2030, 6, 15, 3, 0, 1, tzinfo=UTC)

@@ -12,7 +12,7 @@ from nomaflow.lifecycle import Onward, Result, RunStatus, StepStatus
 from nomaflow.retry import RetryPolicy
 from nomaflow.store import births, claims, database, leases, logs, pulse, runs, step_outputs
 from nomaflow.store.births import NewRun, NewStep
-from nomaflow.store.runs import Line, NewDelivery
+from nomaflow.store.transitions import Line, NewDelivery
 
 DONE = Result({"rows": 1}, "1 row", 1, input={"q": 1})
 

@@ -11,8 +11,7 @@ from nomaflow import moves
 from nomaflow.lifecycle import Onward, Result
 from nomaflow.store import births, claims
 from nomaflow.store.births import NewRun, NewStep
-from nomaflow.store.runs import Line
-from nomaflow.store.transitions import Writing
+from nomaflow.store.transitions import Line, Writing
 from nomaflow_worker import committer
 from nomaflow_worker.committer import REFUSED, Committer
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from nomaflow.store import leases, logs, processes, pruning
-from nomaflow.store.runs import Line
+from nomaflow.store.transitions import Line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -11,7 +11,7 @@ import structlog
 from nomaflow.alerts import decide, facts
 from nomaflow.in_force import definitions
 from nomaflow.store import deliveries, logs, long_runs
-from nomaflow.store.runs import Line
+from nomaflow.store.transitions import Line
 
 if TYPE_CHECKING:
     from nomaflow.alert_spec import Channels

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nomaflow.job.spec import JobSpec
     from nomaflow.lifecycle import Move
     from nomaflow.store.claims import Claimed
-    from nomaflow.store.runs import NewDelivery
+    from nomaflow.store.transitions import NewDelivery
     from nomaflow_worker.tools import Tools
 
 

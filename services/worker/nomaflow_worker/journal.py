@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from nomaflow.store import logs
-from nomaflow.store.runs import Line
+from nomaflow.store.transitions import Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nomaflow.broker.bell import Bell
     from nomaflow.lifecycle import Held, Move
     from nomaflow.store.database import Database
-    from nomaflow.store.runs import NewDelivery
+    from nomaflow.store.transitions import NewDelivery
     from nomaflow_worker.committer import Committer
     from nomaflow_worker.journal import Journal
 

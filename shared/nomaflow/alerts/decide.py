@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nomaflow import alert_spec
 from nomaflow.alerts.facts import Event
 from nomaflow.lifecycle import RunStatus
-from nomaflow.store.runs import NewDelivery
+from nomaflow.store.transitions import NewDelivery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

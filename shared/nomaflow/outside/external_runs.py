@@ -21,7 +21,7 @@ from nomaflow.lifecycle import FINAL_RUN, RunStatus
 from nomaflow.outside import names
 from nomaflow.store import deliveries, external, history, jobs, logs, runs
 from nomaflow.store.external import NewExternal
-from nomaflow.store.runs import Line
+from nomaflow.store.transitions import Line, NewDelivery
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -223,7 +223,7 @@ async def _messages(
     state: RunStatus,
     error: str | None = None,
     **more: str,
-) -> list[runs.NewDelivery]:
+) -> list[NewDelivery]:
     """Decide who hears of an outside run: the alerts of the job of its name, or the routes."""
     job = await jobs.find(connection, run.job_name)
     spec = definitions.of_job(job) if job else None

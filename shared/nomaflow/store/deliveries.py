@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from nomaflow.store.database import Connection, Database
-    from nomaflow.store.runs import NewDelivery
+    from nomaflow.store.transitions import NewDelivery
 
 
 @dataclass(frozen=True, slots=True)

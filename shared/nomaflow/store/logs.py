@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from nomaflow.store.database import Connection, Database
-    from nomaflow.store.runs import Line
+    from nomaflow.store.transitions import Line
 
 _APPEND = """
 WITH run AS (

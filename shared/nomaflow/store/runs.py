@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nomaflow.lifecycle import Held, RunStatus, StepState, StepStatus
 from nomaflow.overlap import InFlight
@@ -11,33 +11,12 @@ from nomaflow.store import transitions
 from nomaflow.store.transitions import Writing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Sequence
     from uuid import UUID
 
     from nomaflow.lifecycle import Move
     from nomaflow.store.database import Connection, Database
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A log line on its way into history."""
-
-    at: datetime
-    level: int
-    step: str | None
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class NewDelivery:
-    """An alert that goes into the outbox with the move it tells of."""
-
-    job_name: str
-    event: str
-    channel: str
-    recipient: str
-    payload: Mapping[str, Any]
+    from nomaflow.store.transitions import Line, NewDelivery
 
 
 async def apply(

@@ -8,11 +8,32 @@ from typing import TYPE_CHECKING, Any
 from nomaflow.lifecycle import FINAL_RUN, FINAL_STEP, RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from nomaflow.lifecycle import Move, StepChange
     from nomaflow.store.database import Connection, Database
-    from nomaflow.store.runs import Line, NewDelivery
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A log line on its way into history."""
+
+    at: datetime
+    level: int
+    step: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """An alert that goes into the outbox with the move it tells of."""
+
+    job_name: str
+    event: str
+    channel: str
+    recipient: str
+    payload: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

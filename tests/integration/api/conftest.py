@@ -20,7 +20,7 @@ from nomaflow.lifecycle import Held, Onward, Result
 from nomaflow.retry import RetryPolicy
 from nomaflow.store import births, claims, logs, runs
 from nomaflow.store.births import NewRun, NewStep
-from nomaflow.store.runs import Line
+from nomaflow.store.transitions import Line
 from nomaflow_api import app
 from nomaflow_api.__main__ import config, listen
 from nomaflow_api.backing import Backing, Options
