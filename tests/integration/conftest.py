@@ -1,8 +1,11 @@
-"""What most tests of the library open: our own database and the bell, on this test's servers."""
+"""What tests of the library open: this test's database, bell and workshop, and a web server."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from loopback import Loopback
+from workshop import Workshop, workshop
 
 from nomaflow.broker import connection
 from nomaflow.broker.bell import Bell
@@ -25,3 +28,19 @@ async def bell(redis_url: str) -> AsyncIterator[Bell]:
     async with Bell(redis) as made:
         yield made
     await redis.aclose()
+
+
+@pytest.fixture
+async def shop(database_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[Workshop]:
+    """A project folder, and what runs of its jobs need."""
+    async with workshop(database_url, redis_url, tmp_path / "project") as made:
+        yield made
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Loopback]:
+    """An HTTP server that answers what the test tells it to."""
+    made = Loopback()
+    await made.start()
+    yield made
+    await made.stop()

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from workshop import working, workshop
+from workshop import working
 
 from nomaflow import dispatch
 from nomaflow_worker import children as children_module
@@ -40,12 +40,6 @@ query = "SELECT 7 AS n, :day AS day, :text AS text"
 params = { day = "${kw:day}", text = "${kw:text}" }
 fetch = "first"
 """
-
-
-@pytest.fixture
-async def shop(database_url, redis_url, tmp_path):
-    async with workshop(database_url, redis_url, tmp_path / "project") as made:
-        yield made
 
 
 async def children(shop, run_id):

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from workshop import working, workshop
+from workshop import working
 
 from nomaflow import dispatch
 from nomaflow_worker import called_runs
@@ -122,12 +122,6 @@ async def too_many(ctx):
     for at in range(4):
         await ctx.call_job("child", {"n": at}, wait=False)
 """
-
-
-@pytest.fixture
-async def shop(database_url, redis_url, tmp_path):
-    async with workshop(database_url, redis_url, tmp_path / "project") as made:
-        yield made
 
 
 async def declare(shop, function, *, query=ECHO, child="", job="", step="", more=""):

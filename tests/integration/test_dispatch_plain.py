@@ -1,7 +1,6 @@
 """A job that this program knows starts in one statement, which looks whether it is still so."""
 
 import pytest
-from workshop import workshop
 
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.in_force import definitions
@@ -15,12 +14,6 @@ JOB = """
     {more}
     steps = [{{ name = "{step}", type = "sql_query", connector = "default", query = "SELECT 1" }}]
 """
-
-
-@pytest.fixture
-async def shop(database_url, redis_url, tmp_path):
-    async with workshop(database_url, redis_url, tmp_path / "project") as made:
-        yield made
 
 
 def job(step="a", more="", overlap="allow"):

@@ -2,9 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-from workshop import workshop
-
 from nomaflow.clock.calendars import Action, Blackout
 from nomaflow.clock.forecast import Closures
 from nomaflow.in_force import horizon
@@ -24,12 +21,6 @@ query = "SELECT 1"
 [jobs.params]
 place = "{place}"
 """
-
-
-@pytest.fixture
-async def shop(database_url, redis_url, tmp_path):
-    async with workshop(database_url, redis_url, tmp_path / "project") as made:
-        yield made
 
 
 async def declared(shop, count):

@@ -60,14 +60,6 @@ class Issuer:
 
 
 @pytest.fixture
-async def server():
-    made = Loopback()
-    await made.start()
-    yield made
-    await made.stop()
-
-
-@pytest.fixture
 def issuer(server):
     return Issuer(server)
 

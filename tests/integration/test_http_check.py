@@ -4,18 +4,9 @@ import asyncio
 import time
 
 import pytest
-from loopback import Loopback
 
 from nomaflow.connectors import check, spec
 from nomaflow.connectors.http.connector import HttpPolicy
-
-
-@pytest.fixture
-async def server():
-    made = Loopback()
-    await made.start()
-    yield made
-    await made.stop()
 
 
 def connector(server, **more):

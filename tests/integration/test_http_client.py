@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from loopback import Loopback, as_json
+from loopback import as_json
 
 from nomaflow.connectors import spec
 from nomaflow.connectors.http import connector as http
@@ -16,14 +16,6 @@ from nomaflow.connectors.http.tries import RefusedError, Tries
 from nomaflow.errors import StepError
 
 KEPT = {"Connection": "keep-alive"}
-
-
-@pytest.fixture
-async def server():
-    made = Loopback()
-    await made.start()
-    yield made
-    await made.stop()
 
 
 @pytest.fixture

@@ -25,14 +25,6 @@ PUBLIC = "93.184.216.34"
 
 
 @pytest.fixture
-async def server():
-    made = Loopback()
-    await made.start()
-    yield made
-    await made.stop()
-
-
-@pytest.fixture
 def names(monkeypatch):
     """The world's name servers: each name answers its lists of addresses in turn."""
     told: dict[str, list[list[str]]] = {}

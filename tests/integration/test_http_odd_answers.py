@@ -7,7 +7,6 @@ import resource
 import time
 
 import pytest
-from loopback import Loopback
 from workshop import working, workshop
 
 from nomaflow.connectors.http.client import HttpClient, Request
@@ -59,14 +58,6 @@ def look(ctx, *, step: str):
     output = ctx.previous_step(step).output
     return {"seen": repr(output.get("body"))[:50], "size": len(repr(output.get("body")))}
 """
-
-
-@pytest.fixture
-async def server():
-    made = Loopback()
-    await made.start()
-    yield made
-    await made.stop()
 
 
 async def test_odd_bodies_reach_the_next_step_and_history_holds_them(

@@ -17,14 +17,6 @@ from nomaflow.steps.http import HttpStep
 
 
 @pytest.fixture
-async def server():
-    made = Loopback()
-    await made.start()
-    yield made
-    await made.stop()
-
-
-@pytest.fixture
 async def other():
     made = Loopback()
     await made.start()

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from loopback import Loopback, as_json
-from workshop import working, workshop
+from loopback import as_json
+from workshop import working
 
 from nomaflow import dispatch
 
@@ -18,23 +18,9 @@ KEPT = {"Connection": "keep-alive"}
 
 
 @pytest.fixture
-async def shop(database_url, redis_url, tmp_path):
-    async with workshop(database_url, redis_url, tmp_path / "project") as made:
-        yield made
-
-
-@pytest.fixture
 async def worker(shop):
     async with working(shop) as supervisor:
         yield supervisor
-
-
-@pytest.fixture
-async def server():
-    made = Loopback()
-    await made.start()
-    yield made
-    await made.stop()
 
 
 def connectors(server, more=""):

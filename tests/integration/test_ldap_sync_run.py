@@ -6,7 +6,7 @@ import time
 import pytest
 from directory import PEOPLE, READER, READER_PASSWORD
 from ldap_stub import done, entry, serving
-from workshop import working, workshop
+from workshop import working
 
 from nomaflow import dispatch
 from nomaflow.connectors.http.connector import HttpPolicy
@@ -39,12 +39,6 @@ CONNECTOR = """
     {more}
 """
 RETRY = "retry = { attempts = 3, base_seconds = 0 }"
-
-
-@pytest.fixture
-async def shop(database_url, redis_url, tmp_path):
-    async with workshop(database_url, redis_url, tmp_path / "project") as made:
-        yield made
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from workshop import workshop
 
 from nomaflow.in_force import catalog, connector_changes
 from nomaflow.in_force.connector_changes import Asked
@@ -32,12 +31,6 @@ params = { c = "ops" }
 [[jobs.steps]]
 name = "s"
 """
-
-
-@pytest.fixture
-async def shop(database_url, redis_url, tmp_path):
-    async with workshop(database_url, redis_url, tmp_path / "project") as made:
-        yield made
 
 
 async def told(shop, step, connectors=CONNECTORS):

@@ -1,7 +1,6 @@
 """What a function may return, and what of it history takes (P08)."""
 
-import pytest
-from workshop import working, workshop
+from workshop import working
 
 RETURNS = {
     "none": ("None", {}, None),
@@ -39,12 +38,6 @@ callable = "gives:f"
 kwargs = {{ what = "{1}" }}
 continue_on_error = true
 """
-
-
-@pytest.fixture
-async def shop(database_url, redis_url, tmp_path):
-    async with workshop(database_url, redis_url, tmp_path / "project") as made:
-        yield made
 
 
 async def test_what_counts_and_what_is_refused(shop):

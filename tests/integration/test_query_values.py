@@ -1,7 +1,7 @@
 """Values of every kind that a query may answer with: later steps and history take them (Q04)."""
 
 import pytest
-from workshop import working, workshop
+from workshop import working
 
 VALUES = {
     "nan": "'NaN'::numeric",
@@ -83,12 +83,6 @@ def look(ctx, *, step: str):
     output = ctx.previous_step(step).output
     return {"seen": repr(output["rows"][0]["v"])[:200]}
 """
-
-
-@pytest.fixture
-async def shop(database_url, redis_url, tmp_path):
-    async with workshop(database_url, redis_url, tmp_path / "project") as made:
-        yield made
 
 
 @pytest.mark.timeout(240)

@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from workshop import workshop
 
 from nomaflow.errors import Code, NomaflowError
 from nomaflow.in_force import catalog
@@ -28,12 +27,6 @@ connector = "default"
 query = "SELECT 1"
 """
     return f'\n[[jobs]]\nname = "{name}"\n' + plain + "".join(steps)
-
-
-@pytest.fixture
-async def shop(database_url, redis_url, tmp_path):
-    async with workshop(database_url, redis_url, tmp_path / "project") as made:
-        yield made
 
 
 async def problems(shop) -> list[tuple[str, int, list[str], str]]:

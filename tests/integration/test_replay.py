@@ -1,7 +1,7 @@
 """Run again: the same snapshot, with edits, from the start or from where it stopped."""
 
 import pytest
-from workshop import working, workshop
+from workshop import working
 
 from nomaflow import replay
 from nomaflow.errors import NomaflowError
@@ -30,12 +30,6 @@ CHAIN = """
     params = {{ n = "${{kw:n}}", rows = "${{out:load.rows}}" }}
 """
 QUERY = "SELECT 1 / :n::int AS v, jsonb_array_length(:rows::jsonb) AS rows"
-
-
-@pytest.fixture
-async def shop(database_url, redis_url, tmp_path):
-    async with workshop(database_url, redis_url, tmp_path / "project") as made:
-        yield made
 
 
 async def again(shop, run_id, **more):

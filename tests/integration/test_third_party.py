@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from workshop import working, workshop
+from workshop import working
 
 from nomaflow.errors import NomaflowError
 from nomaflow.job import step_defaults
@@ -58,12 +58,6 @@ def acme(packages):
     text = (HERE / "acme-steps" / "acme_steps.py").read_text()
     entries = {"acme_checksum": "acme_steps:Checksum", "acme_touch": "acme_steps:Touch"}
     packages("acme_steps", {"acme_steps": text}, entries)
-
-
-@pytest.fixture
-async def shop(database_url, redis_url, tmp_path):
-    async with workshop(database_url, redis_url, tmp_path / "project") as made:
-        yield made
 
 
 JOBS = """

@@ -2,14 +2,7 @@
 
 import asyncio
 
-import pytest
-from workshop import working, workshop
-
-
-@pytest.fixture
-async def shop(database_url, redis_url, tmp_path):
-    async with workshop(database_url, redis_url, tmp_path / "project") as made:
-        yield made
+from workshop import working
 
 
 def caller(name: str, calls: str, *, facts: str = "", wait: str = "0.8") -> str:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 
 import pytest
-from workshop import working, workshop
+from workshop import working
 
 from nomaflow import dispatch
 from nomaflow.errors import NomaflowError
@@ -15,12 +15,6 @@ JOB = """
     name = "{name}"
     {more}
 """
-
-
-@pytest.fixture
-async def shop(database_url, redis_url, tmp_path):
-    async with workshop(database_url, redis_url, tmp_path / "project") as made:
-        yield made
 
 
 @pytest.fixture

@@ -4,15 +4,9 @@ import asyncio
 import itertools
 
 import pytest
-from workshop import working, workshop
+from workshop import working
 
 from nomaflow.errors import NomaflowError
-
-
-@pytest.fixture
-async def shop(database_url, redis_url, tmp_path):
-    async with workshop(database_url, redis_url, tmp_path / "project") as made:
-        yield made
 
 
 def job(name: str, query: str = "SELECT 1", more: str = "") -> str:
