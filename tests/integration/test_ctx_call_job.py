@@ -437,3 +437,30 @@ async def test_a_worker_that_stops_hands_the_function_on_with_or_without_its_chi
     else:
         assert (run["status"], child["status"]) == ("failed", "aborted"), run["reason"]
         assert "of its parent run was stopped" in child["reason"]
+
+
+async def test_what_the_step_before_counted_is_known_to_the_worker_that_goes_on(shop):
+    await shop.db.execute("CREATE TABLE public.counted (n int)")
+    await shop.db.execute("GRANT INSERT ON public.counted TO PUBLIC")
+    text = """
+[[jobs]]
+name = "parent"
+[[jobs.steps]]
+name = "fill"
+type = "sql_query"
+connector = "default"
+query = "INSERT INTO public.counted SELECT 1 FROM generate_series(1, 3), pg_sleep(%s)"
+[[jobs.steps]]
+name = "go"
+type = "python"
+callable = "calls:chain"
+"""
+    await shop.declare(text % 0, **{"plugins__calls.py": CALLS})
+    async with working(shop, "first") as supervisor:
+        assert (await output(shop, await shop.run("parent")))["before"] == 3
+        await shop.declare(text % 1)
+        run_id = await shop.trigger("parent")
+        await shop.until(run_id, "fill", "running")
+        await supervisor.drain(10)
+    async with working(shop, "second"):
+        assert (await output(shop, await shop.end(run_id)))["before"] == 3

@@ -41,7 +41,7 @@ async def remember(tools: Tools, record: Record, run_id: UUID) -> dict[str, Earl
     """Read what earlier steps put out, whole: this chain did not run them itself."""
     found = await record.read(lambda: step_outputs.of_run(tools.db, run_id))
     return {
-        name: EarlierStep(name, earlier["status"], earlier["output"])
+        name: EarlierStep(name, earlier["status"], earlier["output"], earlier["rows_affected"])
         for name, earlier in found.items()
     }
 
