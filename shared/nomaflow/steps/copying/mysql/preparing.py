@@ -55,9 +55,7 @@ class Ready:
 async def prepared(orders: Orders, source: SqlConnector, target: MysqlConnector) -> Ready:
     """Look at both ends; StepError for whatever can be known now."""
     end = orders.target
-    database = end.schema_name or await target.scalar("SELECT DATABASE()")
-    if not database:
-        raise StepError(f"connector {target.name!r} has no database; name one in `target.schema`")
+    database = await database_of(orders, target)
     sheet = await catalog.table(target, end.schema_name, end.table)
     await _refuse_itself(orders, source, target, sheet)
     origin = await opening.origin(orders, source, sheet.fields if sheet else None)
@@ -81,7 +79,15 @@ async def prepared(orders: Orders, source: SqlConnector, target: MysqlConnector)
     except BaseException:
         await origin.close()
         raise
-    return Ready(orders, target, origin, sheet, str(database), passages, found)
+    return Ready(orders, target, origin, sheet, database, passages, found)
+
+
+async def database_of(orders: Orders, target: MysqlConnector) -> str:
+    """The database that the target table is in."""
+    database = orders.target.schema_name or await target.scalar("SELECT DATABASE()")
+    if not database:
+        raise StepError(f"connector {target.name!r} has no database; name one in `target.schema`")
+    return str(database)
 
 
 async def _likeness(orders: Orders, origin: Origin, target: MysqlConnector) -> tuple[Field, ...]:

@@ -15,7 +15,7 @@ from nomaflow.steps.copying.mysql import refusing
 from nomaflow.steps.copying.mysql.apply import Stash
 from nomaflow.steps.copying.mysql.filling import Filling
 from nomaflow.steps.copying.mysql.naming import listed, qualified, quoted
-from nomaflow.steps.copying.mysql.preparing import Ready, prepared
+from nomaflow.steps.copying.mysql.preparing import Ready, database_of, prepared
 from nomaflow.steps.copying.mysql.stashing import stashed
 from nomaflow.steps.copying.orders import Changes, Orders, Outcome, Plan
 
@@ -27,9 +27,7 @@ _SESSION = "SET SESSION sql_mode = CONCAT(@@SESSION.sql_mode, ',NO_AUTO_VALUE_ON
 async def copy(orders: Orders, source: SqlConnector, target: MysqlConnector) -> Outcome:
     """Copy; the target changes in one commit or not at all."""
     await target.say(_SESSION)
-    first = await prepared(orders, source, target)
-    await first.origin.close()
-    await _take_turn(orders, target, first.shown)
+    await _take_turn(orders, target, f"{await database_of(orders, target)}.{orders.target.table}")
     ready = await prepared(orders, source, target)
     try:
         if ready.sheet is None:
